@@ -1,0 +1,87 @@
+"""What the agent sees: the floor as four channels of codes, without loss.
+
+    uint8[H, W, 4] = terrain, marking, object, light
+
+`decode` inverts `observe` up to the order of crates and of movers; counters and the past are not in it, and a disabled
+robot decodes as not carrying.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, UInt8
+
+from envs.types import EnvState, Level, Object, Terrain
+
+TERRAIN, MARKING, OBJECT, LIGHT = range(4)
+
+
+def observe(level: Level, state: EnvState) -> UInt8[Array, "height width 4"]:
+    """Draw the floor at this moment as codes (level and state unbatched)."""
+    terrain = level.terrain
+    shut = ((terrain == Terrain.SHUTTER_A) & state.closed[0]) | ((terrain == Terrain.SHUTTER_B) & state.closed[1])
+    robot = jnp.where(state.carrying, Object.ROBOT_WITH_WIRE, Object.ROBOT)
+    robot = jnp.where(state.disabled, Object.DISABLED_ROBOT, robot)
+    spent_code = jnp.where(state.spent, level.kinds + 1, level.kinds)
+
+    where = jnp.arange(terrain.size).reshape(terrain.shape)
+    objects = jnp.where(where == state.robot, robot, Object.NONE)
+    for crate in range(state.crates.shape[0]):
+        objects += jnp.where(where == state.crates[crate], Object.CRATE, Object.NONE)
+    for mover in range(state.movers.shape[0]):
+        objects += jnp.where(where == state.movers[mover], spent_code[mover], Object.NONE)
+    light = jnp.broadcast_to(state.power, terrain.shape)
+    channels = [terrain + shut, level.marking, objects, light]
+    return jnp.stack([channel[1:-1, 1:-1].astype(jnp.uint8) for channel in channels], axis=-1)
+
+
+def decode(obs: UInt8[Array, "height width 4"], num_crates: int, num_movers: int) -> tuple[Level, EnvState]:
+    """Recover all that the rules read from an observation.
+
+    Args:
+        obs: what `observe` drew.
+        num_crates, num_movers: numbers of slots; surplus ones stay empty, surplus objects are lost.
+
+    Returns:
+        The level whose start is the observed moment (its route and guards are not visible and left empty), and the
+        state with counters at zero.
+    """
+    ringed = jnp.pad(obs, ((1, 1), (1, 1), (0, 0)))
+    seen = ringed[..., TERRAIN].at[0].set(Terrain.WALL).at[-1].set(Terrain.WALL)
+    seen = seen.at[:, 0].set(Terrain.WALL).at[:, -1].set(Terrain.WALL)
+    closed = jnp.stack([jnp.any(seen == Terrain.SHUTTER_A_CLOSED), jnp.any(seen == Terrain.SHUTTER_B_CLOSED)])
+    shut = (seen == Terrain.SHUTTER_A_CLOSED) | (seen == Terrain.SHUTTER_B_CLOSED)
+    objects = ringed[..., OBJECT].reshape(-1)
+    is_robot = (objects >= Object.ROBOT) & (objects <= Object.DISABLED_ROBOT)
+    robot = jnp.argmax(is_robot).astype(jnp.int32)
+    (crates,) = jnp.nonzero(objects == Object.CRATE, size=num_crates, fill_value=0)
+    (movers,) = jnp.nonzero(objects >= Object.OPERATOR, size=num_movers, fill_value=0)
+    spent = objects[movers] == Object.SPENT_OPERATOR
+    power = obs[0, 0, LIGHT] == 1
+    zero = jnp.int32(0)
+    nothing = jnp.zeros(seen.shape, bool)
+    level = Level(
+        terrain=seen - shut,
+        marking=ringed[..., MARKING],
+        robot=robot,
+        crates=crates.astype(jnp.int32),
+        movers=movers.astype(jnp.int32),
+        kinds=objects[movers] - spent,
+        closed=closed,
+        power=power,
+        route=nothing,
+        guards=nothing,
+    )
+    state = EnvState(
+        level=zero,
+        robot=robot,
+        carrying=objects[robot] == Object.ROBOT_WITH_WIRE,
+        disabled=objects[robot] == Object.DISABLED_ROBOT,
+        closed=closed,
+        power=power,
+        crates=level.crates,
+        movers=level.movers,
+        spent=spent,
+        clips=zero,
+        counter=zero,
+        time=zero,
+    )
+    return level, state

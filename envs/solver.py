@@ -1,0 +1,360 @@
+"""Exact solution of levels: enumerate what can be reached, then iterate values.
+
+    outcomes(rows) ──► Graph: successor[s, a, k], probability[s, a, k], reward[s, a] ──► V(s) = maxₐ r + γ Σₖ p V(s')
+
+The rules, or any model that gives a distribution over next states, can be solved: an `Outcomes` function is all that is
+asked. Enumeration is sparse and dynamic and runs on the host, for many levels at once; the rules, the models and value
+iteration run under jit. States are merged when their observations are equal, which is what a policy can tell apart.
+
+Reference: Puterman (1994), Markov Decision Processes, §6.5 (modified policy iteration).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs import rules
+from envs.keys import KeyIndex, StateKeys
+from envs.levels import stack_levels
+from envs.types import MOBILITY, NOWHERE, NUM_ACTIONS, EnvState, Level
+
+MAX_STATES = 2_000_000
+"""Budget of states of one enumeration; beyond it `enumerate_states` refuses."""
+_CHUNKS = (512, 8_192)
+_COMMON_SIZE = (7, 11, 1, 2)  # (height, width, crates, movers): few different shapes, few compilations
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Outcomes of `n` states under every action: `e` rows, those of one state and action together.
+
+    `parent` is `state · 5 + action`; `rows` are the next states (see `pack`); `reward` is the expected one, `[n, 5]`.
+    """
+
+    parent: np.ndarray
+    rows: np.ndarray
+    probability: np.ndarray
+    reward: np.ndarray
+
+
+Outcomes = Callable[[Level, np.ndarray, np.ndarray], Edges]
+"""`(bank, rows[n, features], level index[n]) -> Edges`."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A Markov decision process over `s` enumerated states, `k` outcomes at most; level `i` starts in `start[i]`."""
+
+    bank: Level
+    rows: np.ndarray  # int16[s, features]
+    level: np.ndarray  # int32[s]
+    key: np.ndarray  # uint64[s]
+    start: np.ndarray  # int32[levels]
+    successor: np.ndarray  # int32[s, 5, k]
+    probability: np.ndarray  # float32[s, 5, k]
+    reward: np.ndarray  # float32[s, 5]
+
+
+def pack(state: EnvState) -> np.ndarray:
+    """Write what the rules read of a batch of states as rows of integers: `int16[n, 6 + crates + 2 · movers]`.
+
+    Columns: robot, carrying, disabled, closed A, closed B, power, crates, movers, spent.
+    """
+    columns = (state.robot, state.carrying, state.disabled, *np.asarray(state.closed).T, state.power)
+    head = np.stack([np.asarray(column) for column in columns], axis=1)
+    parts = [head, *(np.asarray(part) for part in (state.crates, state.movers, state.spent))]
+    return np.concatenate([part.astype(np.int16) for part in parts], axis=1)
+
+
+def unpack(rows: jax.Array, num_crates: int) -> EnvState:
+    """Invert `pack` for one row, under jit; counters are zero."""
+    crates, rest = rows[6 : 6 + num_crates], rows[6 + num_crates :]
+    num_movers = rest.shape[0] // 2
+    zero = jnp.int32(0)
+    return EnvState(
+        level=zero,
+        robot=rows[0].astype(jnp.int32),
+        carrying=rows[1] == 1,
+        disabled=rows[2] == 1,
+        closed=rows[3:5] == 1,
+        power=rows[5] == 1,
+        crates=crates.astype(jnp.int32),
+        movers=rest[:num_movers].astype(jnp.int32),
+        spent=rest[num_movers:] == 1,
+        clips=zero,
+        counter=zero,
+        time=zero,
+    )
+
+
+def first_rows(bank: Level) -> np.ndarray:
+    """Return the rows of the states in which the levels of a bank (NumPy) begin."""
+    count = len(bank.robot)
+    nothing = np.zeros(count, bool)
+    return pack(
+        EnvState(
+            level=nothing, robot=bank.robot, carrying=nothing, disabled=nothing, closed=bank.closed, power=bank.power,
+            crates=bank.crates, movers=bank.movers, spent=np.zeros(bank.movers.shape, bool),
+            clips=nothing, counter=nothing, time=nothing,
+        )
+    )  # fmt: skip
+
+
+def true_outcomes(mobility: float = MOBILITY) -> Outcomes:
+    """Return the outcomes of the true rules, by enumerating which movers act."""
+
+    def outcomes(bank: Level, rows: np.ndarray, index: np.ndarray) -> Edges:
+        num_movers = bank.movers.shape[-1]
+        still = (np.arange(2**num_movers)[:, None] >> np.arange(num_movers)) & 1
+        idle = still[None] & (bank.kinds[index] == 0)[:, None, :]
+        probability = np.where(idle.any(-1), 0.0, np.prod(np.where(still == 1, 1.0 - mobility, mobility), axis=-1))
+        # An absent mover "acts" with certainty, so that it does not split the outcomes.
+        absent = (bank.kinds[index] == 0).sum(-1, keepdims=True)
+        probability = probability / mobility**absent if mobility > 0 else np.where(still.all(-1), 1.0, 0.0) + 0 * absent
+        count = len(rows)
+        padded = next(size for size in _CHUNKS if count <= size)
+        arrays = (np.pad(rows, ((0, padded - count), (0, 0)), mode="edge"), np.pad(index, (0, padded - count)))
+        next_rows, reward = _true_step(bank, *arrays, still.astype(np.float32), mobility)
+        next_rows, reward = np.asarray(next_rows)[:count], np.asarray(reward)[:count]
+        kept = np.broadcast_to(probability[:, None, :] > 0, next_rows.shape[:3])
+        parent = np.nonzero(kept.reshape(count * NUM_ACTIONS, -1))[0]
+        weights = np.broadcast_to(probability[:, None, :], kept.shape)
+        return Edges(parent, next_rows[kept], weights[kept], (reward * weights).sum(-1))
+
+    return outcomes
+
+
+@jax.jit
+def _true_step(bank, rows, index, draws, mobility):
+    """Advance every state under every action and draw: rows `[n, 5, k, features]`, reward `[n, 5, k]`."""
+    num_crates = bank.crates.shape[-1]
+
+    def advance(row, i, action, draw):
+        level = jax.tree.map(lambda leaf: leaf[i], bank)
+        state = unpack(row, num_crates)
+        # A draw of 1 never acts; a draw of 0 acts unless nothing ever moves.
+        new = rules.transition(level, state, action, draw, mobility)
+        flags = jnp.stack([new.robot, new.carrying, new.disabled, *new.closed, new.power])
+        parts = [flags, new.crates, new.movers, new.spent]
+        return jnp.concatenate([part.astype(jnp.int16) for part in parts]), new.counter
+
+    over_draws = jax.vmap(advance, (None, None, None, 0))
+    over_actions = jax.vmap(over_draws, (None, None, 0, None))
+    return jax.vmap(over_actions, (0, 0, None, None))(rows, index, jnp.arange(NUM_ACTIONS), draws)
+
+
+def enumerate_states(
+    bank: Level,
+    outcomes: Outcomes,
+    rows: np.ndarray | None = None,
+    floor: float = 0.0,
+    max_states: int = MAX_STATES,
+) -> Graph:
+    """Enumerate the states that `outcomes` reach from the starts of a bank.
+
+    Args:
+        bank: stacked levels (NumPy).
+        outcomes: the true rules' or a model's.
+        rows: where each level starts; its own start if None.
+        floor: outcomes less probable are dropped and the rest renormalised; expected rewards below it count as 0.
+        max_states: budget.
+
+    Raises:
+        ValueError: the budget is exceeded.
+    """
+    keys = StateKeys(bank)
+    rows = first_rows(bank) if rows is None else rows
+    known = KeyIndex()
+    level = np.arange(len(rows), dtype=np.int32)
+    key = keys.of_rows(rows, level)
+    start, fresh = known.find_or_add(key)
+    all_rows, all_level, all_key, parts = [rows[fresh]], [level[fresh]], [key[fresh]], []
+    rows, level = rows[fresh], level[fresh]
+    while len(rows):
+        found_rows, found_level, found_key = [], [], []
+        for i in range(0, len(rows), _CHUNKS[-1]):
+            here, at = rows[i : i + _CHUNKS[-1]], level[i : i + _CHUNKS[-1]]
+            edges = outcomes(bank, here, at)
+            edge_level = at[edges.parent // NUM_ACTIONS]
+            edge_key = keys.of_rows(edges.rows, edge_level)
+            child, fresh = known.find_or_add(edge_key)
+            found_rows.append(edges.rows[fresh])
+            found_level.append(edge_level[fresh])
+            found_key.append(edge_key[fresh])
+            parts.append(_merge(edges, child, len(here), floor))
+            if len(known) > max_states:
+                raise ValueError(f"level: more than {max_states} reachable states, beyond the solver's budget")
+        rows, level = np.concatenate(found_rows), np.concatenate(found_level)
+        all_rows.append(rows)
+        all_level.append(level)
+        all_key.append(np.concatenate(found_key))
+    width = max(part[0].shape[-1] for part in parts)
+    successor, probability = (
+        np.concatenate([np.pad(part[j], ((0, 0), (0, 0), (0, width - part[j].shape[-1]))) for part in parts])
+        for j in range(2)
+    )
+    return Graph(
+        bank=bank,
+        rows=np.concatenate(all_rows),
+        level=np.concatenate(all_level),
+        key=np.concatenate(all_key),
+        start=start.astype(np.int32),
+        successor=successor,
+        probability=probability,
+        reward=np.concatenate([part[2] for part in parts]),
+    )
+
+
+def _merge(edges: Edges, child: np.ndarray, count: int, floor: float) -> tuple[np.ndarray, ...]:
+    """Add up equal outcomes, drop improbable ones, and lay the rest out as `[n, 5, k]`."""
+    code, inverse = np.unique(edges.parent.astype(np.int64) << 32 | child, return_inverse=True)
+    probability = np.bincount(inverse, weights=edges.probability)
+    parent, child = code >> 32, code & 0xFFFFFFFF
+    kept = probability >= floor
+    parent, child, probability = parent[kept], child[kept], probability[kept]
+    total = np.bincount(parent, weights=probability, minlength=count * NUM_ACTIONS)
+    first = np.searchsorted(parent, np.arange(count * NUM_ACTIONS))
+    slot = np.arange(len(parent)) - first[parent]
+    width = int(slot.max()) + 1
+    successor = np.zeros((count * NUM_ACTIONS, width), np.int32)
+    weights = np.zeros((count * NUM_ACTIONS, width), np.float64)
+    successor[parent, slot] = child
+    weights[parent, slot] = probability / total[parent]
+    reward = np.where(np.abs(edges.reward) < floor, 0.0, edges.reward)
+    shape = (count, NUM_ACTIONS, width)
+    return successor.reshape(shape), weights.reshape(shape), reward
+
+
+def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4, float64: bool = True) -> np.ndarray:
+    """Return the action values `Q[s, 5]` of the optimal policy, within `tolerance` of exact in V.
+
+    Args:
+        graph: what `enumerate_states` found.
+        gamma: discount in [0, 1).
+        tolerance: bound on |V - V*|.
+        float64: iterate in double precision; single precision cannot do better than about 1e-3 at γ = 0.99.
+    """
+    if not 0.0 <= gamma < 1.0:
+        raise ValueError(f"gamma: {gamma!r} is out of range, expected a discount in [0, 1)")
+    count = len(graph.rows)
+    padding = ((0, _bucket(count) - count), (0, 0), (0, 0))
+    dtype = np.float64 if float64 else np.float32
+    with jax.enable_x64(float64):
+        values = _iterate(
+            np.pad(graph.successor, padding),
+            np.pad(graph.probability, padding).astype(dtype),
+            np.pad(graph.reward, padding[:2]).astype(dtype),
+            dtype(gamma),
+            dtype(tolerance * (1 - gamma) / max(gamma, 1e-3)),
+        )
+        return np.asarray(values)[:count]
+
+
+@jax.jit
+def _iterate(successor, probability, reward, gamma, tolerance):
+    """Alternate one improvement with 40 sweeps of evaluation until an improvement changes no value by `tolerance`."""
+
+    def backup(value):
+        return reward + gamma * jnp.sum(probability * value[successor], axis=-1)
+
+    def improve(carry):
+        value, _ = carry
+        action_value = backup(value)
+        improved = jnp.max(action_value, axis=-1)
+        # Differences that rounding makes (a few units in the last place) count as none, or the loop might not end.
+        rounding = 8 * jnp.finfo(value.dtype).eps * jnp.max(jnp.abs(improved))
+        residual = jnp.maximum(jnp.max(jnp.abs(improved - value)) - rounding, 0)
+        greedy = jnp.argmax(action_value, axis=-1)[:, None]
+        goes = jnp.take_along_axis(successor, greedy[..., None], axis=1)[:, 0]
+        weight = jnp.take_along_axis(probability, greedy[..., None], axis=1)[:, 0] * gamma
+        gain = jnp.take_along_axis(reward, greedy, axis=1)[:, 0]
+        swept = jax.lax.fori_loop(0, 40, lambda _, v: gain + jnp.sum(weight * v[goes], axis=-1), improved)
+        return jnp.where(residual > tolerance, swept, improved), residual
+
+    start = jnp.zeros(reward.shape[0], reward.dtype), jnp.array(jnp.inf, reward.dtype)
+    value, _ = jax.lax.while_loop(lambda carry: carry[1] > tolerance, improve, start)
+    return backup(value)
+
+
+def evaluate_policy(
+    graph: Graph, policy: np.ndarray, gamma: float, horizon: int | None = None, tolerance: float = 1e-9
+) -> np.ndarray:
+    """Return the expected discounted reward `[s]` of playing `policy` (`[s]` actions), exactly, in double precision.
+
+    Args:
+        graph: what `enumerate_states` found.
+        policy: one action for each state.
+        gamma: discount; below 1 if `horizon` is None.
+        horizon: number of ticks; None for ever.
+        tolerance: bound on the error of the infinite sum.
+    """
+    states = np.arange(len(policy))
+    successor, probability = graph.successor[states, policy], graph.probability[states, policy]
+    reward = graph.reward[states, policy].astype(np.float64)
+    if horizon is None:
+        scale = max(float(np.abs(reward).max()), 1e-12) / (1 - gamma)
+        horizon = int(np.ceil(np.log(tolerance / scale) / np.log(gamma))) if gamma > 0 else 1
+    with jax.enable_x64(True):
+        return np.asarray(_evaluate(successor, probability.astype(np.float64), reward, gamma, max(horizon, 1)))
+
+
+@jax.jit
+def _evaluate(successor, probability, reward, gamma, horizon):
+    sweep = lambda _, value: reward + gamma * jnp.sum(probability * value[successor], axis=-1)  # noqa: E731
+    return jax.lax.fori_loop(0, horizon, sweep, jnp.zeros_like(reward))
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Optimal play of one level.
+
+    `value` is max E Σ γᵗ rₜ from the start; `action_values` and `policy` (ties to the lowest action) run along the
+    states of `graph`.
+    """
+
+    value: float
+    action_values: np.ndarray
+    policy: np.ndarray
+    graph: Graph
+
+
+def solve(
+    level: Level,
+    gamma: float = 0.99,
+    mobility: float = MOBILITY,
+    float64: bool = True,
+    max_states: int = MAX_STATES,
+) -> Solution:
+    """Solve one level under the true rules, over an infinite horizon.
+
+    Raises:
+        ValueError: the level has more than `max_states` reachable states, or a parameter is out of range.
+    """
+    if not 0.0 <= mobility <= 1.0:
+        raise ValueError(f"mobility: {mobility!r} is out of range, expected a probability in [0, 1]")
+    graph = enumerate_states(stack_levels([level]), true_outcomes(mobility), max_states=max_states)
+    action_values = solve_graph(graph, gamma, tolerance=1e-8 if float64 else 1e-4, float64=float64)
+    best = action_values.max(axis=1)
+    policy = np.argmax(action_values >= best[:, None] - (1e-7 if float64 else 1e-3), axis=1)
+    return Solution(float(best[graph.start[0]]), action_values, policy, graph)
+
+
+def optimal_values(
+    levels: Sequence[Level], gamma: float = 0.99, mobility: float = MOBILITY, batch: int = 128
+) -> np.ndarray:
+    """Return the optimal values `[levels]` under the true rules, in batches of levels solved as one graph each."""
+    values = []
+    for i in range(0, len(levels), batch):
+        bank = stack_levels(levels[i : i + batch], _COMMON_SIZE)
+        graph = enumerate_states(bank, true_outcomes(mobility), max_states=10**9)
+        values.append(solve_graph(graph, gamma).max(axis=1)[graph.start])
+    return np.concatenate(values)
+
+
+def _bucket(count: int) -> int:
+    """Round up to a power of two of at least 4096, so that jit meets few shapes."""
+    return 1 << max(count - 1, 4095).bit_length()

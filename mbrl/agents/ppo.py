@@ -1,0 +1,345 @@
+"""Proximal policy optimisation: the agent that learns what to do without learning what the world does.
+
+    roll out T steps of N environments  →  advantages  →  E epochs of M minibatches  →  again
+
+        L = −E[min(ρₜ Aₜ, clip(ρₜ, 1 − ε, 1 + ε) Aₜ)] + c_v E[½ (V(sₜ) − Gₜ)²] − c_e E[H(π(·|sₜ))],   ρₜ = π(aₜ|sₜ)/π_old(aₜ|sₜ)
+
+Reference: Schulman, Wolski, Dhariwal, Radford and Klimov, 2017, Proximal Policy Optimization Algorithms, eqs. 7 and 9.
+
+    config = PPOConfig(total_steps=500_000)
+    train = make_train(config, env)
+    result = train(key, env_params)                           # pure: jit it, vmap it over (key, env_params)
+    results = train_seeds(config, env, keys, env_params, progress=print)      # the same for all seeds, in chunks
+
+Arrays are time-major `[T, N, ...]`; a seed more is a leading axis that `vmap` adds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx, struct
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Float, Int
+
+from mbrl.networks import Categorical, Linear, TrainState, make_torso
+from mbrl.returns import generalised_advantages
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Settings of PPO; the defaults are tuned for the factory's training families on one CPU core.
+
+    Attributes:
+        total_steps: environment steps per seed, rounded down to whole updates.
+        num_envs, num_steps: N environments advance T steps per update.
+        num_epochs, num_minibatches: how often and in how many parts each rollout is learnt from.
+        learning_rate: of Adam, falling linearly to `final_learning_rate · learning_rate` at the last update.
+        gamma, gae_lambda: discount per step and λ of the advantages.
+        clip: ε, how far the policy may leave the one that acted.
+        entropy_coefficient, value_coefficient: c_e and c_v.
+        max_gradient_norm: bound on the norm of the whole gradient.
+        return_scale: typical size of a discounted return; values are learnt in units of it, so that their gradient
+            does not drown the policy's.
+        hidden_sizes: widths of the torso's layers.
+        updates_per_chunk: upper bound on the updates between two looks of the host.
+    """
+
+    total_steps: int = 2_000_000
+    num_envs: int = 64
+    num_steps: int = 64
+    num_epochs: int = 4
+    num_minibatches: int = 8
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 0.0
+    gamma: float = 0.97
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    entropy_coefficient: float = 0.01
+    value_coefficient: float = 0.5
+    max_gradient_norm: float = 0.5
+    return_scale: float = 4.0
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    updates_per_chunk: int = 16
+
+    def __post_init__(self):
+        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "updates_per_chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is too small, expected at least 1")
+        for name in ("gamma", "gae_lambda", "final_learning_rate"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}: {getattr(self, name)} is out of range, expected 0..1")
+        for name in ("learning_rate", "clip", "max_gradient_norm", "return_scale"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
+        for name in ("entropy_coefficient", "value_coefficient"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"{name}: {getattr(self, name)} is negative")
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise ValueError(f"hidden_sizes: {self.hidden_sizes}, expected one positive width or more")
+        if self.batch_size % self.num_minibatches:
+            raise ValueError(
+                f"num_minibatches: {self.num_minibatches} does not divide num_envs · num_steps = {self.batch_size}"
+            )
+        if self.total_steps < self.batch_size:
+            raise ValueError(f"total_steps: {self.total_steps} is less than one update of {self.batch_size} steps")
+
+    @property
+    def batch_size(self) -> int:
+        """Environment steps per update."""
+        return self.num_envs * self.num_steps
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of a whole training run."""
+        return self.total_steps // self.batch_size
+
+    @property
+    def chunk(self) -> int:
+        """Updates per call of the host loop: the largest divisor of `num_updates` within `updates_per_chunk`."""
+        return max(k for k in range(1, self.updates_per_chunk + 1) if self.num_updates % k == 0)
+
+
+class ActorCritic(nnx.Module):
+    """A policy and a value on one torso."""
+
+    def __init__(self, obs: jax.Array, num_actions: int, hidden_sizes: tuple[int, ...], return_scale: float, *, key: jax.Array):
+        torso_key, actor_key, critic_key = jax.random.split(key, 3)
+        self.torso = make_torso(obs, hidden_sizes, key=torso_key)
+        self.actor = Linear(hidden_sizes[-1], num_actions, scale=0.01, key=actor_key)
+        self.critic = Linear(hidden_sizes[-1], 1, scale=0.1, key=critic_key)
+        self.return_scale = return_scale
+
+    def __call__(self, obs: jax.Array) -> tuple[Categorical, Float[Array, ""]]:
+        """Return the distribution over actions and the value at `obs` (unbatched)."""
+        features = self.torso(obs)
+        return Categorical(self.actor(features)), self.critic(features)[0] * self.return_scale
+
+
+@struct.dataclass
+class PPOPolicy:
+    """What PPO has learnt, under the project's protocol; it needs no memory. `greedy` takes the likeliest action."""
+
+    model: ActorCritic
+    greedy: bool = struct.field(pytree_node=False, default=False)
+
+    def begin(self, obs: jax.Array, key: jax.Array) -> tuple[()]:
+        """Begin an episode."""
+        return ()
+
+    def act(self, memory: tuple[()], obs: jax.Array, key: jax.Array) -> tuple[Int[Array, ""], tuple[()]]:
+        """Choose an action at `obs` (unbatched)."""
+        distribution, _ = self.model(obs)
+        return (distribution.mode() if self.greedy else distribution.sample(key)), memory
+
+
+class PPOMetrics(NamedTuple):
+    """What one update, or a stack of them, reports."""
+
+    return_sum: Float[Array, "*batch"]
+    """Sum of the undiscounted returns of the episodes that ended."""
+    episodes: Int[Array, "*batch"]
+    policy_loss: Float[Array, "*batch"]
+    value_loss: Float[Array, "*batch"]
+    entropy: Float[Array, "*batch"]
+    clip_fraction: Float[Array, "*batch"]
+
+    def mean_return(self) -> Float[Array, "*batch"]:
+        """Return the mean return of the episodes that ended, nan where none did."""
+        return jnp.where(self.episodes > 0, self.return_sum / jnp.maximum(self.episodes, 1), jnp.nan)
+
+
+class PPOResult(NamedTuple):
+    """A trained policy and how it came about: `curve` has one entry per update."""
+
+    policy: PPOPolicy
+    curve: PPOMetrics
+
+
+class Transition(NamedTuple):
+    """One step of one environment, with what the acting policy thought of it; stackable."""
+
+    obs: Array
+    action: Int[Array, "*batch"]
+    log_prob: Float[Array, "*batch"]
+    value: Float[Array, "*batch"]
+    next_value: Float[Array, "*batch"]
+    reward: Float[Array, "*batch"]
+    terminated: Bool[Array, "*batch"]
+    truncated: Bool[Array, "*batch"]
+
+
+@struct.dataclass
+class PPOState:
+    """A training run at rest between two updates; `key` is constant, update i uses `fold_in(key, i)`."""
+
+    train: TrainState
+    env_state: Any
+    obs: Array
+    episode_return: Float[Array, "env"]
+    key: jax.Array
+    update: Int[Array, ""]
+
+
+class Learner(NamedTuple):
+    """The verbs of training, pure and vmappable over all but `num_updates`.
+
+    `init(key, env_params) -> state`; `update_chunk(state, env_params, num_updates) -> state, metrics[num_updates]`.
+    """
+
+    init: Callable[[jax.Array, Any], PPOState]
+    update_chunk: Callable[[PPOState, Any, int], tuple[PPOState, PPOMetrics]]
+
+
+def make_learner(config: PPOConfig, env: Environment) -> Learner:
+    """Make the verbs of training from which `make_train` and `train_seeds` are composed."""
+    schedule = optax.linear_schedule(
+        config.learning_rate,
+        config.learning_rate * config.final_learning_rate,
+        config.num_updates * config.num_epochs * config.num_minibatches,
+    )
+    optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(schedule, eps=1e-5))
+
+    def init(key: jax.Array, env_params: Any) -> PPOState:
+        model_key, reset_key, run_key = jax.random.split(key, 3)
+        reset_keys = jax.random.split(reset_key, config.num_envs)
+        obs, env_state = jax.vmap(env.reset, in_axes=(0, None))(reset_keys, env_params)
+        model = ActorCritic(obs[0], env.num_actions, config.hidden_sizes, config.return_scale, key=model_key)
+        return PPOState(
+            train=TrainState.create(model, optimizer),
+            env_state=env_state,
+            obs=obs,
+            episode_return=jnp.zeros(config.num_envs),
+            key=run_key,
+            update=jnp.int32(0),
+        )
+
+    def update_chunk(state: PPOState, env_params: Any, num_updates: int) -> tuple[PPOState, PPOMetrics]:
+        update_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(state.key, state.update + jnp.arange(num_updates))
+        return jax.lax.scan(lambda state, key: update(state, env_params, key), state, update_keys)
+
+    def update(state: PPOState, env_params: Any, key: jax.Array) -> tuple[PPOState, PPOMetrics]:
+        rollout_key, epochs_key = jax.random.split(key)
+        state, transitions, (return_sum, episodes) = rollout(state, env_params, rollout_key)
+        advantages = jax.vmap(generalised_advantages, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
+            transitions.reward,
+            transitions.value,
+            transitions.next_value,
+            transitions.terminated,
+            transitions.truncated,
+            config.gamma,
+            config.gae_lambda,
+        )
+        batch = (transitions, advantages, advantages + transitions.value)
+        batch = jax.tree.map(lambda leaf: leaf.reshape(config.batch_size, *leaf.shape[2:]), batch)
+        train, losses = learn(state.train, batch, epochs_key)
+        metrics = PPOMetrics(return_sum, episodes, *(jnp.mean(loss) for loss in losses))
+        return state.replace(train=train, update=state.update + 1), metrics
+
+    def rollout(state: PPOState, env_params: Any, key: jax.Array):
+        model = state.train.model
+
+        def step(carry, keys):
+            env_state, obs, episode_return = carry
+            act_key, env_key = keys
+            distribution, value = jax.vmap(model)(obs)
+            action = distribution.sample(act_key)
+            step_keys = jax.random.split(env_key, config.num_envs)
+            next_obs, env_state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+                step_keys, env_state, action, env_params
+            )
+            # The environment has already reset itself where an episode ended: next_obs belongs to the next one there.
+            _, next_value = jax.vmap(model)(info["final_observation"])
+            transition = Transition(
+                obs, action, distribution.log_prob(action), value, next_value, reward, terminated, truncated
+            )
+            ended = terminated | truncated
+            episode_return = episode_return + reward
+            finished = (jnp.sum(ended * episode_return), jnp.sum(ended))
+            return (env_state, next_obs, episode_return * ~ended), (transition, finished)
+
+        step_keys = jax.random.split(key, (config.num_steps, 2))
+        carry = (state.env_state, state.obs, state.episode_return)
+        (env_state, obs, episode_return), (transitions, finished) = jax.lax.scan(step, carry, step_keys)
+        state = state.replace(env_state=env_state, obs=obs, episode_return=episode_return)
+        return state, transitions, jax.tree.map(jnp.sum, finished)
+
+    def learn(train: TrainState, batch: Any, key: jax.Array):
+        def minibatch_step(train, indices):
+            minibatch = jax.tree.map(lambda leaf: leaf[indices], batch)
+            gradients, losses = jax.grad(loss, has_aux=True)(train.model, *minibatch)
+            return train.apply_gradients(gradients, optimizer), losses
+
+        epoch_keys = jax.random.split(key, config.num_epochs)
+        shuffled = jax.vmap(lambda key: jax.random.permutation(key, config.batch_size))(epoch_keys)
+        return jax.lax.scan(minibatch_step, train, shuffled.reshape(config.num_epochs * config.num_minibatches, -1))
+
+    def loss(model: ActorCritic, transitions: Transition, advantages: Array, returns: Array):
+        distribution, values = jax.vmap(model)(transitions.obs)
+        ratio = jnp.exp(distribution.log_prob(transitions.action) - transitions.log_prob)
+        advantages = (advantages - jnp.mean(advantages)) / (jnp.std(advantages) + 1e-8)
+        clipped = jnp.clip(ratio, 1.0 - config.clip, 1.0 + config.clip)
+        policy_loss = -jnp.mean(jnp.minimum(ratio * advantages, clipped * advantages))
+        value_loss = 0.5 * jnp.mean(((values - returns) / config.return_scale) ** 2)
+        entropy = jnp.mean(distribution.entropy())
+        clip_fraction = jnp.mean(jnp.abs(ratio - 1.0) > config.clip)
+        total = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy
+        return total, (policy_loss, value_loss, entropy, clip_fraction)
+
+    return Learner(init, update_chunk)
+
+
+def make_train(config: PPOConfig, env: Environment) -> Callable[[jax.Array, Any], PPOResult]:
+    """Make `train(key, env_params) -> PPOResult`, pure and vmappable over both."""
+    learner = make_learner(config, env)
+
+    def train(key: jax.Array, env_params: Any) -> PPOResult:
+        state, curve = learner.update_chunk(learner.init(key, env_params), env_params, config.num_updates)
+        return PPOResult(PPOPolicy(state.train.model), curve)
+
+    return train
+
+
+def train_seeds(
+    config: PPOConfig,
+    env: Environment,
+    keys: jax.Array,
+    env_params: Any,
+    progress: Callable[[int, np.ndarray], None] | None = None,
+) -> PPOResult:
+    """Train all seeds side by side, in chunks, so that progress shows and Ctrl-C works.
+
+    Args:
+        config: the settings.
+        env: the environment, the same for all seeds.
+        keys: one key per seed.
+        env_params: parameters of the environment with a leading axis over seeds on every leaf.
+        progress: called after every chunk with the steps done per seed and the seeds' mean returns in that chunk.
+
+    Returns:
+        The result of `vmap(make_train(config, env))(keys, env_params)`.
+
+    Raises:
+        FloatingPointError: a loss is no longer finite.
+    """
+    learner = make_learner(config, env)
+    update_chunk = jax.jit(
+        jax.vmap(lambda state, env_params: learner.update_chunk(state, env_params, config.chunk)), donate_argnums=0
+    )
+    state = jax.jit(jax.vmap(learner.init))(keys, env_params)
+    chunks = []
+    for first in range(0, config.num_updates, config.chunk):
+        state, metrics = update_chunk(state, env_params)
+        metrics = jax.device_get(metrics)
+        if not np.all(np.isfinite(metrics.value_loss)):
+            raise FloatingPointError(f"the loss is not finite after update {first + config.chunk}")
+        chunks.append(metrics)
+        if progress is not None:
+            episodes = np.maximum(metrics.episodes.sum(axis=1), 1)
+            progress((first + config.chunk) * config.batch_size, metrics.return_sum.sum(axis=1) / episodes)
+    curve = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *chunks)
+    return PPOResult(PPOPolicy(state.train.model), curve)
