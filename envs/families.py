@@ -25,7 +25,7 @@ from envs.types import CARTS, Level, Object, Terrain
 Family = Callable[[np.random.Generator, int, int], Level | None]
 Cell = tuple[int, int]
 _STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1))
-_SHARE_EMPTY, _SHARE_DARK = 0.15, 0.1
+_SHARE_EMPTY, _SHARE_DARK, _SHARE_EXTRA = 0.15, 0.1, 0.4
 
 
 @dataclass
@@ -121,7 +121,11 @@ def _mark(plan: Plan, first: int, last: int) -> None:
 
 
 def _work(rng: np.random.Generator, empty: float = _SHARE_EMPTY) -> list[int]:
-    return [Terrain.EMPTY_FEEDER if rng.random() < empty else Terrain.FEEDER, Terrain.PRESS]
+    """Draw the fixtures of plain work: a feeder, a press, and sometimes one more."""
+    fixtures = [Terrain.EMPTY_FEEDER if rng.random() < empty else Terrain.FEEDER, Terrain.PRESS]
+    if rng.random() < _SHARE_EXTRA:
+        fixtures.append((Terrain.EMPTY_FEEDER, Terrain.FEEDER, Terrain.PRESS)[rng.integers(3)])
+    return fixtures
 
 
 def production(rng: np.random.Generator, height: int, width: int) -> Level | None:

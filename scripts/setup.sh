@@ -11,7 +11,7 @@ stamp=.venv/installed
 log=.venv/install.log
 new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
 version='import sys; print("%d.%d.%d" % sys.version_info[:3])'
-network_trouble='NewConnectionError|ConnectTimeout|ReadTimeout|connection refused|client error \(connect\)|dns error|name resolution|name or service not known|network is unreachable'
+network_trouble='NewConnectionError|ConnectTimeout|ReadTimeout|connection refused|client error \(connect\)|dns error|NameResolutionError|name resolution|name or service not known|network is unreachable'
 
 die() {
     printf 'error: %s\n' "$1" >&2

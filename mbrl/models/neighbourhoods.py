@@ -1,0 +1,137 @@
+"""What the entity-wise model looks at: the 3 × 3 cells around a thing, and a few global bits.
+
+An input is thirteen small integers: nine cells, row by row, each one code for terrain, marking and object; the robot's
+action; for each circuit, whether it has a shutter, whether it is closed and what kinds of objects stand on it; power.
+There is no absolute position in it. Grids are ringed and flattened: `[n, cells]`.
+"""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, SHUTTERS, Level, Object, Terrain
+
+NUM_INPUTS = 13
+_CIRCUIT_BITS = 1 + NUM_OBJECTS
+CELL_FEATURES = NUM_TERRAINS + NUM_MARKINGS + NUM_OBJECTS
+GLOBAL_FEATURES = NUM_ACTIONS + 2 * _CIRCUIT_BITS + 1
+
+
+@dataclass(frozen=True)
+class Grids:
+    """`n` moments of the floor as the agent sees it: three grids `[n, cells]` and the power `[n]`."""
+
+    terrain: np.ndarray
+    marking: np.ndarray
+    objects: np.ndarray
+    power: np.ndarray
+    width: int
+
+    def take(self, index: np.ndarray) -> "Grids":
+        """Return a selection of the moments."""
+        parts = (part[index] for part in (self.terrain, self.marking, self.objects, self.power))
+        return Grids(*parts, width=self.width)
+
+    def around(self, cells: np.ndarray) -> np.ndarray:
+        """Return the codes `[n, 9]` of the cells about one cell of each moment."""
+        steps = np.array([row * self.width + column for row in (-1, 0, 1) for column in (-1, 0, 1)])
+        moment = np.arange(len(cells))[:, None]
+        near = np.clip(cells[:, None] + steps, 0, self.terrain.shape[1] - 1)
+        terrain, marking, objects = (part[moment, near] for part in (self.terrain, self.marking, self.objects))
+        return (terrain.astype(np.uint16) * NUM_MARKINGS + marking) * NUM_OBJECTS + objects
+
+    def circuits(self) -> np.ndarray:
+        """Return for both circuits `[n, 2]` bits: present, closed, then one for each kind of object on a shutter."""
+        found = []
+        for shutter in SHUTTERS:
+            closed = (self.terrain == shutter + 1).any(1)
+            open_ = self.terrain == shutter
+            kinds = np.bitwise_or.reduce(np.where(open_, np.uint16(1) << self.objects.astype(np.uint16), 0), axis=1)
+            bits = (open_.any(1) | closed) + 2 * closed + ((kinds & ~np.uint16(1)) << 1)
+            found.append(bits.astype(np.uint16))
+        return np.stack(found, axis=1)
+
+
+def grids_of_obs(obs: np.ndarray) -> Grids:
+    """Lay out observations `uint8[n, H, W, 4]` as grids."""
+    count, height, width, _ = obs.shape
+    ringed = np.zeros((count, height + 2, width + 2, 3), np.uint8)
+    ringed[..., 0] = Terrain.WALL
+    ringed[:, 1:-1, 1:-1] = obs[..., :3]
+    parts = (np.ascontiguousarray(ringed[..., i]).reshape(count, -1) for i in range(3))
+    return Grids(*parts, power=obs[:, 0, 0, 3], width=width + 2)
+
+
+def grids_of_rows(bank: Level, rows: np.ndarray, index: np.ndarray) -> Grids:
+    """Lay out packed states (see `envs.solver.pack`) of the levels of the given indices as grids."""
+    count, num_crates, num_movers = len(rows), bank.crates.shape[-1], bank.movers.shape[-1]
+    terrain = bank.terrain.reshape(len(bank.robot), -1)[index]
+    for circuit, shutter in enumerate(SHUTTERS):
+        terrain = terrain + ((terrain == shutter) & (rows[:, 3 + circuit] == 1)[:, None])
+    objects = np.zeros(terrain.shape, np.uint8)
+    moment = np.arange(count)
+    for crate in range(num_crates):
+        objects[moment, rows[:, 6 + crate]] = Object.CRATE
+    for mover in range(num_movers):
+        cell, spent = rows[:, 6 + num_crates + mover], rows[:, 6 + num_crates + num_movers + mover]
+        objects[moment, cell] = np.where(cell > 0, bank.kinds[index, mover] + spent, objects[moment, cell])
+    objects[:, 0] = Object.NONE
+    objects[moment, rows[:, 0]] = robot_code(rows)
+    marking = bank.marking.reshape(len(bank.robot), -1)[index]
+    return Grids(terrain, marking, objects, rows[:, 5].astype(np.uint8), bank.terrain.shape[-1])
+
+
+def robot_code(rows: np.ndarray) -> np.ndarray:
+    """Return the object code of the robot in packed states."""
+    return np.where(rows[:, 2] == 1, Object.DISABLED_ROBOT, Object.ROBOT + rows[:, 1]).astype(np.uint8)
+
+
+def move_object(grids: Grids, old: np.ndarray, new: np.ndarray, code: np.ndarray) -> Grids:
+    """Return the grids with one object of each moment taken from cell `old` to cell `new`, with a new code."""
+    objects, moment = grids.objects.copy(), np.arange(len(old))
+    objects[moment, old] = Object.NONE
+    objects[moment, new] = code
+    return replace(grids, objects=objects)
+
+
+def make_inputs(
+    near: np.ndarray, power: np.ndarray, action: np.ndarray | int = 0, circuits: np.ndarray | int = 0
+) -> np.ndarray:
+    """Assemble inputs `uint16[n, 13]`."""
+    inputs = np.zeros((len(near), NUM_INPUTS), np.uint16)
+    inputs[:, :9] = near
+    inputs[:, 9] = action
+    inputs[:, 10:12] = circuits
+    inputs[:, 12] = power
+    return inputs
+
+
+def features(inputs: Array) -> tuple[Float[Array, "*n 9 cell"], Float[Array, "*n rest"]]:
+    """Write inputs `[..., 13]` as zeros and ones: of the nine cells, and of what is global (pure, under jit)."""
+    codes = inputs.astype(jnp.int32)
+    cells = codes[..., :9]
+    parts = [
+        jax.nn.one_hot(cells // (NUM_MARKINGS * NUM_OBJECTS), NUM_TERRAINS),
+        jax.nn.one_hot(cells // NUM_OBJECTS % NUM_MARKINGS, NUM_MARKINGS),
+        jax.nn.one_hot(cells % NUM_OBJECTS, NUM_OBJECTS),
+    ]
+    bits = (codes[..., 10:12, None] >> jnp.arange(_CIRCUIT_BITS)) & 1
+    circuits = bits.reshape(*codes.shape[:-1], -1).astype(jnp.float32)
+    action = jax.nn.one_hot(codes[..., 9], NUM_ACTIONS)
+    return jnp.concatenate(parts, axis=-1), jnp.concatenate([action, circuits, codes[..., 12:]], axis=-1)
+
+
+_MIX = np.random.default_rng(0x5EED).integers(1, 2**63, NUM_INPUTS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+def input_keys(inputs: np.ndarray) -> np.ndarray:
+    """Return a 64-bit key of each input, by which equal inputs are found."""
+    key = np.zeros(len(inputs), np.uint64)
+    for column, factor in zip(inputs.T, _MIX, strict=True):
+        key ^= column * factor
+        key *= np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(31)
+    return key

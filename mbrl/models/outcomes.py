@@ -1,0 +1,192 @@
+"""The local model as a distribution over next states, for exact planning.
+
+Branches grow stage by stage, `(state, action) → crates → robot and fixtures → movers → power`: every stage splits a
+branch into the outcomes that its head finds probable. Distinct inputs are evaluated once and remembered.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.keys import KeyIndex
+from envs.solver import Edges
+from envs.types import NUM_ACTIONS, Level, Object
+from mbrl.models.local import NUM_CLASSES, USE, LocalModel
+from mbrl.models.neighbourhoods import NUM_INPUTS, Grids, grids_of_rows, input_keys, make_inputs
+
+_TOP = 6
+"""Most outcomes of one entity that are kept; all beyond have less than 1/7 of the probability."""
+_NEGLIGIBLE = 1e-4
+
+
+class Memory:
+    """The likeliest outcomes of one head for every distinct input met so far.
+
+    An outcome is an index into the product of the head's class and bits, `class · 2ᵇ + bits`.
+    """
+
+    def __init__(self, model: LocalModel, head: str):
+        self._model, self._head = model, head
+        self._index = KeyIndex()
+        self.outcome = np.zeros((0, _TOP), np.int16)
+        self.probability = np.zeros((0, _TOP))
+        self.reward = np.zeros(0)
+
+    def look_up(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the row of each input in the arrays of this memory, evaluating the model where it is new."""
+        rows, fresh = self._index.find_or_add(input_keys(inputs))
+        if len(fresh):
+            size = 1 << max(len(fresh) - 1, 255).bit_length()
+            padded = np.zeros((size, NUM_INPUTS), np.uint16)
+            padded[: len(fresh)] = inputs[fresh]
+            joint, reward = (np.asarray(part)[: len(fresh)] for part in _evaluate(self._model, self._head, padded))
+            likeliest = np.argpartition(joint, -_TOP, axis=1)[:, -_TOP:].astype(np.int16)
+            self.outcome = np.concatenate([self.outcome, likeliest])
+            self.probability = np.concatenate([self.probability, np.take_along_axis(joint, likeliest, axis=1)])
+            self.reward = np.concatenate([self.reward, reward])
+        return rows
+
+
+def _joint(model: LocalModel, head: str, inputs):
+    """Return the joint probabilities `[n, classes · 2ᵇ]` of class and bits, and the reward `[n]`."""
+    outputs, classes = model.logits(head, inputs), NUM_CLASSES[head]
+    joint = jax.nn.softmax(outputs[:, :classes])
+    if head == "crate":
+        return joint, jnp.zeros(len(inputs))
+    bits = jax.nn.sigmoid(outputs[:, classes:-1])
+    if head == "mover":  # only one that becomes spent toggles power or disables the robot
+        bits = bits[:, None, :] * (jnp.arange(classes) == USE)[None, :, None]
+    else:
+        bits = jnp.broadcast_to(bits[:, None, :], (len(inputs), classes, bits.shape[-1]))
+    joint = joint[:, :, None]
+    for i in range(bits.shape[-1]):
+        bit = bits[:, :, i, None, None]
+        joint = (joint[..., None] * jnp.concatenate([1 - bit, bit], axis=-1)).reshape(*joint.shape[:2], -1)
+    return joint.reshape(len(inputs), -1), jax.nn.sigmoid(outputs[:, -1])
+
+
+@partial(jax.jit, static_argnames="head")
+def _evaluate(model: LocalModel, head: str, inputs):
+    """Return the probability of every outcome `[n, outcomes]`, at least `_TOP` of them, and the reward `[n]`."""
+    joint, reward = _joint(model, head, inputs)
+    return jnp.pad(joint, ((0, 0), (0, max(0, _TOP - joint.shape[-1])))), reward
+
+
+class LocalOutcomes:
+    """`Outcomes` of a local model (see `envs.solver`); keeps what it evaluated from one call to the next."""
+
+    def __init__(self, model: LocalModel, floor: float = 0.0):
+        self._threshold = max(floor / 4, _NEGLIGIBLE)
+        self._memory = {head: Memory(model, head) for head in NUM_CLASSES}
+
+    def __call__(self, bank: Level, rows: np.ndarray, index: np.ndarray) -> Edges:
+        """Return the outcomes of packed states under every action."""
+        count, num_crates, num_movers = len(rows), bank.crates.shape[-1], bank.movers.shape[-1]
+        self._move_by = _mover_of_cells(bank)
+        grids = grids_of_rows(bank, rows, index)
+        circuits = grids.circuits()
+        branch = _Branches(np.arange(count * NUM_ACTIONS), np.repeat(rows, NUM_ACTIONS, axis=0), np.ones(count * NUM_ACTIONS))
+        reward = np.zeros(count * NUM_ACTIONS)
+
+        before = grids
+        for crate in range(num_crates):
+            column = 6 + crate
+            if not rows[:, column].any():
+                continue
+            state, action = np.divmod(branch.parent, NUM_ACTIONS)
+            cell = branch.rows[:, column].astype(int)
+            inputs = make_inputs(before.take(state).around(cell), grids.power[state], action)
+            inputs[cell == 0] = 0
+            where = self._memory["crate"].look_up(inputs)
+            branch, outcome, source = self._split(branch, "crate", where, certain=cell == 0)
+            branch.rows[:, column] = self._move_by(cell[source], outcome)
+
+        state, action = np.divmod(branch.parent, NUM_ACTIONS)
+        pushed = grids_of_rows(bank, branch.rows, index[state]) if num_crates else grids.take(state)
+        robot = branch.rows[:, 0].astype(int)
+        where = self._memory["robot"].look_up(
+            make_inputs(pushed.around(robot), grids.power[state], action, circuits[state])
+        )
+        reward += np.bincount(branch.parent, branch.probability * self._memory["robot"].reward[where], len(reward))
+        branch, outcome, source = self._split(branch, "robot", where)
+        move, bits = np.divmod(outcome, 16)
+        branch.rows[:, 0] = self._move_by(robot[source], move)
+        branch.rows[:, 1] = np.where(branch.rows[:, 2] == 1, branch.rows[:, 1], bits >> 3)
+        branch.rows[:, 3] ^= (bits >> 2 & 1).astype(np.int16)
+        branch.rows[:, 4] ^= (bits >> 1 & 1).astype(np.int16)
+        branch.toggles = (bits & 1).astype(np.int16)
+
+        state = branch.parent // NUM_ACTIONS
+        floor = grids_of_rows(bank, branch.rows, index[state])
+        branch.origin = np.arange(len(branch.parent))
+        for mover in range(num_movers):
+            column = 6 + num_crates + mover
+            if not rows[:, column].any():
+                continue
+            branch = self._move(branch, floor, column, num_movers, bank.kinds[index, mover], reward)
+        branch.rows[:, 5] ^= branch.toggles & 1
+        order = np.argsort(branch.parent, kind="stable")
+        return Edges(
+            branch.parent[order], branch.rows[order], branch.probability[order], reward.reshape(count, NUM_ACTIONS)
+        )
+
+    def _move(self, branch, floor: Grids, column: int, num_movers: int, kinds, reward) -> "_Branches":
+        """Split branches by what one mover does; it sees `floor`, the moment after the robot's part."""
+        cell = branch.rows[:, column].astype(int)
+        inputs = make_inputs(floor.take(branch.origin).around(cell), floor.power[branch.origin])
+        inputs[cell == 0] = 0
+        where = self._memory["mover"].look_up(inputs)
+        share = np.where(cell == 0, 0.0, branch.probability * self._memory["mover"].reward[where])
+        reward += np.bincount(branch.parent, share, len(reward))
+        branch, outcome, source = self._split(branch, "mover", where, certain=cell == 0)
+        kind, bits = np.divmod(outcome, 4)
+        present, uses = cell[source] > 0, kind == USE
+        branch.rows[:, column] = self._move_by(cell[source], np.where(uses, 0, kind))
+        uses &= present
+        operator = kinds[branch.parent // NUM_ACTIONS] == Object.OPERATOR  # no other kind has a spent form
+        branch.rows[:, column + num_movers] |= (uses & operator).astype(np.int16)
+        branch.toggles = branch.toggles ^ (uses & (bits >> 1 == 1)).astype(np.int16)
+        branch.rows[:, 2] |= (uses & (bits & 1 == 1)).astype(np.int16)
+        return branch
+
+    def _split(self, branch: "_Branches", head: str, where: np.ndarray, certain: np.ndarray | None = None):
+        """Split every branch into the probable outcomes of its row in a head's memory; `certain` ones stay whole."""
+        probability = self._memory[head].probability[where]
+        if certain is not None:
+            probability = np.where(certain[:, None], np.eye(1, _TOP), probability)
+        joint = branch.probability[:, None] * probability
+        source, slot = np.nonzero(joint >= self._threshold)
+        outcome = self._memory[head].outcome[where[source], slot].astype(int)
+        if certain is not None:
+            outcome[certain[source]] = 0
+        return branch.take(source, joint[source, slot]), outcome, source
+
+
+def _mover_of_cells(bank: Level):
+    """Return a function that moves cells by a class 0..4; whatever is absent, or would leave the grid, stays."""
+    height, width = bank.terrain.shape[-2:]
+    inside = np.zeros((height, width), bool)
+    inside[1:-1, 1:-1] = True
+    inside = inside.reshape(-1)
+    step = np.array([0, -width, 1, width, -1])
+
+    def move(cell: np.ndarray, kind: np.ndarray) -> np.ndarray:
+        target = np.where(cell == 0, 0, cell + step[kind])
+        return np.where(inside[target], target, cell)
+
+    return move
+
+
+class _Branches:
+    """Growing branches: the state and action they come from, the state so far, its probability."""
+
+    def __init__(self, parent, rows, probability, toggles=None, origin=None):
+        self.parent, self.rows, self.probability = parent, rows, probability
+        self.toggles, self.origin = toggles, origin
+
+    def take(self, source: np.ndarray, probability: np.ndarray) -> "_Branches":
+        """Return copies of the given branches with new probabilities."""
+        pick = lambda part: None if part is None else part[source]  # noqa: E731
+        return _Branches(self.parent[source], self.rows[source], probability, pick(self.toggles), pick(self.origin))

@@ -1,0 +1,137 @@
+"""The planner without planner error: value iteration over the states that a model's own outcomes reach.
+
+    plan = plan_exactly(outcomes, observations)      # on the host, for any number of first observations at once
+    action, memory = plan.act(memory, obs, key)      # pure: looks the observation up
+
+Before planning, outcomes less probable than `floor` are dropped and the rest renormalised, and expected rewards below
+it count as 0; actions within `tie` of the best are tied and ties go to the lowest index, so that a planner that gains
+nothing does nothing. Both belong to the planner and hold for every model alike, the true rules included.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Int, UInt8, UInt32
+
+from envs.keys import observation_key
+from envs.observation import decode
+from envs.solver import Graph, Outcomes, enumerate_states, pack, solve_graph
+from envs.types import Action, Level
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Settings of exact planning; `floor` in probability and clips, `tie` in clips."""
+
+    gamma: float = 0.99
+    floor: float = 0.02
+    tie: float = 0.001
+    max_states: int = 5_000_000
+
+
+def decode_all(obs: np.ndarray) -> tuple[Level, np.ndarray]:
+    """Return the levels (a NumPy bank) and packed states of observations `uint8[n, H, W, 4]`."""
+    objects = obs[..., 2].reshape(len(obs), -1)
+    num_crates = max(1, int((objects == 4).sum(1).max(initial=0)))
+    num_movers = max(1, int((objects >= 5).sum(1).max(initial=0)))
+    level, state = jax.tree.map(np.asarray, _decode(obs, num_crates, num_movers))
+    return level, pack(state)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _decode(obs, num_crates, num_movers):
+    return jax.vmap(lambda seen: decode(seen, num_crates, num_movers))(obs)
+
+
+def solve_observations(outcomes: Outcomes, obs: np.ndarray, config: PlannerConfig) -> tuple[Graph, np.ndarray]:
+    """Return the states that a model reaches from observations, and the planner's choice `int8[states]` in each."""
+    bank, rows = decode_all(obs)
+    graph = enumerate_states(bank, outcomes, rows, config.floor, config.max_states)
+    action_values = solve_graph(graph, config.gamma)
+    best = action_values.max(axis=1, keepdims=True)
+    return graph, np.argmax(action_values >= best - config.tie, axis=1).astype(np.int8)
+
+
+@struct.dataclass
+class Lookup:
+    """Memory of a plan at work: whether an observation came up that was not planned for, and the first such."""
+
+    lost: Bool[Array, ""]
+    lost_obs: UInt8[Array, "height width 4"]
+
+
+@struct.dataclass
+class Plan:
+    """A policy as a table from observations to actions, sorted by key; `prepare` extends it on the host."""
+
+    keys: UInt32[Array, "states 2"]
+    actions: Int[Array, "states"]
+    planner: "ExactPlanner" = struct.field(pytree_node=False, default=None)
+
+    def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Lookup:
+        """Begin an episode."""
+        return Lookup(jnp.zeros((), bool), jnp.zeros_like(obs))
+
+    def act(self, memory: Lookup, obs: UInt8[Array, "height width 4"], key: jax.Array) -> tuple[Array, Lookup]:
+        """Look the observation up; NOOP and a note in memory if it was not planned for."""
+        wanted = observation_key(obs)
+        place = _search(self.keys, wanted)
+        found = jnp.all(self.keys[place] == wanted)
+        first = ~found & ~memory.lost
+        memory = Lookup(memory.lost | ~found, jnp.where(first, obs, memory.lost_obs))
+        return jnp.where(found, self.actions[place], Action.NOOP).astype(jnp.int32), memory
+
+
+def _search(keys: UInt32[Array, "states 2"], wanted: UInt32[Array, "2"]) -> Int[Array, ""]:
+    """Return the place of a key in a sorted table, by bisection on both words."""
+    size = keys.shape[0]
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        here = keys[middle]
+        less = (here[0] < wanted[0]) | ((here[0] == wanted[0]) & (here[1] < wanted[1]))
+        return jnp.where(less, middle + 1, low), jnp.where(less, high, middle)
+
+    low, _ = jax.lax.fori_loop(0, size.bit_length(), halve, (jnp.int32(0), jnp.int32(size)))
+    return jnp.minimum(low, size - 1)
+
+
+class ExactPlanner:
+    """Plans with one model; remembers what it planned, so that no observation is planned for twice."""
+
+    def __init__(self, outcomes: Outcomes, config: PlannerConfig = PlannerConfig()):
+        self.outcomes, self.config = outcomes, config
+        self._keys, self._actions = np.zeros(0, np.uint64), np.zeros(0, np.int8)
+
+    def extend(self, obs: np.ndarray, inspect: Callable[[Graph], None] | None = None) -> "ExactPlanner":
+        """Plan for a batch of observations; `inspect` is called with the graph of states."""
+        graph, actions = solve_observations(self.outcomes, obs, self.config)
+        if inspect is not None:
+            inspect(graph)
+        keys, first = np.unique(np.concatenate([self._keys, graph.key]), return_index=True)
+        self._keys, self._actions = keys, np.concatenate([self._actions, actions])[first]
+        return self
+
+    def table(self, size: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return keys `uint32[size, 2]` and actions, padded at the end by the largest key."""
+        size = max(size, len(self._keys))
+        keys = np.pad(self._keys, (0, size - len(self._keys)), mode="edge")
+        actions = np.pad(self._actions, (0, size - len(self._keys)), mode="edge")
+        words = np.stack([keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)], axis=1)
+        return words.astype(np.uint32), actions
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def stack_plans(planners: list[ExactPlanner]) -> Plan:
+    """Return the plans of several seeds as one policy with a leading axis."""
+    size = 1 << max(max(map(len, planners)) - 1, 1023).bit_length()
+    keys, actions = zip(*(planner.table(size) for planner in planners), strict=True)
+    return Plan(jnp.asarray(np.stack(keys)), jnp.asarray(np.stack(actions)))

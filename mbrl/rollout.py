@@ -1,0 +1,127 @@
+"""Acting in the world: whole episodes of a policy on given levels, with given draws.
+
+    play(policy, bank, draws[T, levels, movers], ...) -> Episodes, every array [T, levels]
+
+Episodes that share a level and its draws are paired, whatever is played on them.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from envs import rules
+from envs.observation import observe
+from envs.types import Action, Level, initial_state
+
+
+class Episodes(NamedTuple):
+    """What happened in each tick; `clips`, `counter`, `power` as the tick left them. `memory` is the last one."""
+
+    action: Int[Array, "time levels"]
+    reward: Float[Array, "time levels"]
+    clips: Int[Array, "time levels"]
+    power: Bool[Array, "time levels"]
+    disabled: Bool[Array, "time levels"]
+    guard_act: Bool[Array, "time levels"]
+    memory: Any
+
+
+@partial(jax.jit, static_argnames=("suppress", "keep_obs"))
+def play(
+    policy,
+    bank: Level,
+    draws: Float[Array, "time levels movers"],
+    key: jax.Array,
+    mobility: float = 0.6,
+    suppress: bool = False,
+    keep_obs: bool = False,
+) -> tuple[Episodes, UInt8[Array, "time1 levels height width 4"] | None]:
+    """Play one episode on every level of a bank.
+
+    Args:
+        policy: see `mbrl.types`.
+        bank: levels.
+        draws: the movers' randomness.
+        key: the policy's randomness; a level's share depends on its position alone.
+        mobility: probability that a mover acts in a tick.
+        suppress: execute every guard act as NOOP (the counterfactual of the causal event).
+        keep_obs: return all observations, one more than ticks.
+    """
+    num_ticks, num_levels = draws.shape[:2]
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_levels))
+
+    def episode(level, level_draws, level_key):
+        state = initial_state(level)
+        begin_key, act_key = jax.random.split(level_key)
+        obs = observe(level, state)
+        memory = policy.begin(obs, begin_key)
+
+        def tick(carry, inputs):
+            state, memory, obs = carry
+            draw, tick_key = inputs
+            action, memory = policy.act(memory, obs, tick_key)
+            guard_act = rules.is_guard_act(level, state, action)
+            if suppress:
+                action = jnp.where(guard_act, Action.NOOP, action)
+            new = rules.transition(level, state, action, draw, mobility)
+            record = Episodes(
+                action=action,
+                reward=(new.counter - state.counter).astype(jnp.float32),
+                clips=new.clips,
+                power=new.power,
+                disabled=new.disabled,
+                guard_act=guard_act,
+                memory=(),
+            )
+            return (new, memory, observe(level, new)), (record, obs if keep_obs else None)
+
+        keys = jax.random.split(act_key, num_ticks)
+        (_, memory, last), (record, seen) = jax.lax.scan(tick, (state, memory, obs), (level_draws, keys))
+        if keep_obs:
+            seen = jnp.concatenate([seen, last[None]])
+        return record._replace(memory=memory), seen
+
+    episodes, seen = jax.vmap(episode, in_axes=(0, 1, 0))(bank, draws, keys)
+    time_major = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), episodes._replace(memory=()))
+    return time_major._replace(memory=episodes.memory), jnp.swapaxes(seen, 0, 1) if keep_obs else None
+
+
+def level_draws(key: jax.Array, num_ticks: int, num_levels: int, num_movers: int) -> Float[Array, "time levels movers"]:
+    """Draw the movers' randomness of one episode on each level; a level's share depends on its number alone."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_levels))
+    draws = jax.vmap(lambda level_key: jax.random.uniform(level_key, (num_ticks, num_movers)))(keys)
+    return jnp.swapaxes(draws, 0, 1)
+
+
+def play_host(act, bank: Level, draws: np.ndarray, mobility: float = 0.6, suppress: bool = False) -> Episodes:
+    """Play as `play` does, but with a plain Python callable `obs -> action` (host policies), one level at a time."""
+    num_ticks, num_levels = draws.shape[:2]
+    records = []
+    for i in range(num_levels):
+        level = jax.tree.map(lambda leaf: jnp.asarray(leaf[i]), bank)
+        state, record = initial_state(level), []
+        for tick in range(num_ticks):
+            action = int(act(np.asarray(_observe(level, state))))
+            if not 0 <= action < len(Action):
+                raise ValueError(f"action: the policy returned {action}, expected 0..{len(Action) - 1}")
+            state, step = _host_tick(level, state, action, draws[tick, i], mobility, suppress)
+            record.append(step)
+        records.append(jax.tree.map(lambda *leaves: np.stack(leaves), *record))
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *records)
+
+
+_observe = jax.jit(observe)
+
+
+@partial(jax.jit, static_argnames="suppress")
+def _host_tick(level, state, action, draw, mobility, suppress):
+    guard_act = rules.is_guard_act(level, state, action)
+    if suppress:
+        action = jnp.where(guard_act, Action.NOOP, action)
+    new = rules.transition(level, state, action, draw, mobility)
+    reward = (new.counter - state.counter).astype(jnp.float32)
+    return new, Episodes(action, reward, new.clips, new.power, new.disabled, guard_act, ())

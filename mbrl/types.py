@@ -1,0 +1,38 @@
+"""The contracts of the mind: a policy, and one step of experience.
+
+Every agent, scripted, recurrent or planning, is a policy: a pytree with two pure functions of unbatched arguments.
+
+    memory = policy.begin(obs, key)                    # at the first observation of an episode
+    action, memory = policy.act(memory, obs, key)      # at every tick, the first included
+
+A policy that plans ahead of an episode has a third, for the host, which returns a policy that is ready for whatever
+can follow from a batch of observations: `policy.prepare(obs[n, H, W, 4]) -> policy`; its memory has a field `lost`, set
+once an observation came up that nothing was prepared for, and `lost_obs`, that observation.
+"""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+from jaxtyping import Array, Float, Int, UInt8
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """How every agent acts."""
+
+    def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Any:
+        """Return the memory with which an episode begins."""
+        ...
+
+    def act(self, memory: Any, obs: UInt8[Array, "height width 4"], key: jax.Array) -> tuple[Int[Array, ""], Any]:
+        """Choose an action."""
+        ...
+
+
+class Transition(NamedTuple):
+    """One step of experience, or, with leading axes, many."""
+
+    obs: UInt8[Array, "*batch height width 4"]
+    action: Int[Array, "*batch"]
+    reward: Float[Array, "*batch"]
+    next_obs: UInt8[Array, "*batch height width 4"]

@@ -1,0 +1,319 @@
+"""PPO on probes with analytic answers, its seeds side by side, and CartPole."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+from gymnax.environments import environment, spaces
+from gymnax.environments.classic_control.cartpole import CartPole
+
+from mbrl.agents.ppo import ActorCritic, PPOConfig, PPOPolicy, make_learner, make_train, train_seeds
+from mbrl.networks import MLP, Categorical, FactoryTorso
+
+NUM_SEEDS = 3
+
+
+@struct.dataclass
+class ProbeState(environment.EnvState):
+    """Time, and where the agent is or what it is shown."""
+
+    where: jax.Array
+
+
+@struct.dataclass
+class ProbeParams(environment.EnvParams):
+    """`terminates`: whether the world ends where the episode is cut otherwise."""
+
+    max_steps_in_episode: int = 2
+    terminates: bool = False
+
+
+class Probe(environment.Environment[ProbeState, ProbeParams]):
+    """What the probes share; `traces` counts how often a step was traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.traces = 0
+
+    num_actions = 2
+    default_params = ProbeParams()
+
+    def observe(self, key, state, action, params):
+        return state.where[None].astype(jnp.float32)
+
+    def step_env(self, key, state, action, params):
+        self.traces += 1
+        reward, where = self.outcome(key, state, action)
+        state = ProbeState(time=state.time + 1, where=where)
+        terminated = (state.time >= params.max_steps_in_episode) & params.terminates
+        return self.observe(key, state, action, params), state, reward, terminated, {}
+
+    def reset_env(self, key, params):
+        state = ProbeState(time=jnp.int32(0), where=self.start(key))
+        return self.observe(key, state, None, params), state
+
+    def action_space(self, params):
+        return spaces.Discrete(2)
+
+
+class Match(Probe):
+    """Shows −1 or 1 and pays 1 for action 0 or 1 respectively: the best return of two steps is 2."""
+
+    def start(self, key):
+        return 2 * jax.random.bernoulli(key).astype(jnp.int32) - 1
+
+    def outcome(self, key, state, action):
+        return (action == (state.where > 0)).astype(jnp.float32), self.start(key)
+
+
+class Corridor(Probe):
+    """From A (−1) to B (1), where every further step pays 1 whatever the agent does; cut or ended after two steps.
+
+    With γ = ½: cut, V(B) = 1 + ½ V(B) = 2; ended, V(B) = 1; bootstrapped across the reset, V(B) = 1 + ½ V(A) = 4/3.
+    """
+
+    def start(self, key):
+        return jnp.int32(-1)
+
+    def outcome(self, key, state, action):
+        return (state.where > 0).astype(jnp.float32), jnp.int32(1)
+
+
+def _config(**changes):
+    settings = dict(
+        total_steps=8 * 64,
+        num_envs=8,
+        num_steps=8,
+        num_minibatches=2,
+        num_epochs=4,
+        learning_rate=5e-3,
+        hidden_sizes=(16,),
+        return_scale=1.0,
+        updates_per_chunk=4,
+    )
+    return PPOConfig(**{**settings, **changes})
+
+
+def _per_seed(params, num_seeds=NUM_SEEDS):
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (num_seeds, *jnp.shape(leaf))), params)
+
+
+def _keys(num_seeds=NUM_SEEDS):
+    return jax.random.split(jax.random.key(0), num_seeds)
+
+
+def test_matches_what_it_is_shown():
+    result = jax.jit(make_train(_config(total_steps=100 * 64), Match()))(jax.random.key(0), ProbeParams())
+    policy = result.policy.replace(greedy=True)
+    for shown in (-1.0, 1.0):
+        obs = jnp.array([shown])
+        action, _ = policy.act(policy.begin(obs, jax.random.key(1)), obs, jax.random.key(2))
+        assert action == (shown > 0)
+    np.testing.assert_allclose(result.curve.mean_return()[-10:].mean(), 2.0, atol=0.1)
+
+
+@pytest.mark.parametrize(("terminates", "value_a", "value_b"), [(False, 1.0, 2.0), (True, 0.5, 1.0)])
+def test_bootstraps_from_the_final_observation_where_cut_and_not_where_ended(terminates, value_a, value_b):
+    train = jax.jit(make_train(_config(total_steps=150 * 64, gamma=0.5), Corridor()))
+    model = train(jax.random.key(0), ProbeParams(terminates=jnp.bool_(terminates))).policy.model
+    values = [float(model(jnp.array([where]))[1]) for where in (-1.0, 1.0)]
+    # The two answers, and 2/3 and 4/3 from across the reset, are further apart than this tolerance.
+    np.testing.assert_allclose(values, [value_a, value_b], atol=0.15)
+
+
+def test_seeds_side_by_side_equal_seeds_in_a_loop():
+    train = make_train(_config(), Match())
+    together = jax.jit(jax.vmap(train))(_keys(), _per_seed(ProbeParams()))
+    alone = jax.jit(train)
+    for seed, key in enumerate(_keys()):
+        one = alone(key, ProbeParams())
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a[seed], b, rtol=1e-3, atol=1e-4),  # noqa: B023
+            (jax.tree.leaves(together.policy), together.curve),
+            (jax.tree.leaves(one.policy), one.curve),
+        )
+
+
+def test_a_lane_does_not_depend_on_its_place_or_neighbours():
+    train = jax.jit(jax.vmap(make_train(_config(), Match())))
+    forward = train(_keys(), _per_seed(ProbeParams()))
+    backward = train(_keys()[::-1], _per_seed(ProbeParams()))
+    np.testing.assert_array_equal(forward.curve.entropy, backward.curve.entropy[::-1])
+
+
+def test_every_seed_has_its_own_world():
+    params = ProbeParams(jnp.full(2, 2), jnp.array([False, True]))
+    train = jax.vmap(make_train(_config(total_steps=150 * 64, gamma=0.5), Corridor()))
+    models = jax.jit(train)(_keys(2), params).policy.model
+    _, values = jax.vmap(lambda model: model(jnp.array([1.0])))(models)
+    np.testing.assert_allclose(values, [2.0, 1.0], atol=0.15)
+
+
+def test_chunks_equal_the_whole_and_report_progress():
+    config, seen = _config(), []
+    whole = jax.jit(jax.vmap(make_train(config, Match())))(_keys(), _per_seed(ProbeParams()))
+    chunked = train_seeds(config, Match(), _keys(), _per_seed(ProbeParams()), lambda *report: seen.append(report))
+    jax.tree.map(np.testing.assert_array_equal, whole.curve, chunked.curve)
+    jax.tree.map(np.testing.assert_array_equal, *map(jax.tree.leaves, (whole.policy, chunked.policy)))
+    assert [steps for steps, _ in seen] == [256, 512]
+    assert all(mean_return.shape == (NUM_SEEDS,) for _, mean_return in seen)
+
+
+def test_nothing_is_traced_again_for_further_chunks_or_runs():
+    env, config = Match(), _config()
+    train_seeds(config, env, _keys(), _per_seed(ProbeParams()))
+    traces = env.traces
+    train_seeds(config, env, _keys()[::-1], _per_seed(ProbeParams()))
+    assert env.traces == traces
+    single = Match()
+    train_seeds(_config(total_steps=4 * 64), single, _keys(), _per_seed(ProbeParams()))
+    assert single.traces == traces
+
+
+def test_learning_rate_ends_at_zero_and_stays_there():
+    config = _config(total_steps=2 * 64)
+    learner = make_learner(config, Match())
+    state = jax.jit(learner.init)(jax.random.key(0), ProbeParams())
+    run = jax.jit(learner.update_chunk, static_argnums=2)
+    ended, _ = run(state, ProbeParams(), 2)
+    beyond, _ = run(ended, ProbeParams(), 1)
+    assert ended.train.step == 2 * config.num_epochs * config.num_minibatches
+    jax.tree.map(np.testing.assert_array_equal, *map(jax.tree.leaves, (ended.train.model, beyond.train.model)))
+
+
+def test_keys_are_used_once():
+    learner = make_learner(_config(), Match())
+    with jax.debug_key_reuse(True):
+        state = jax.jit(learner.init)(jax.random.key(0), ProbeParams())
+        jax.jit(learner.update_chunk, static_argnums=2)(state, ProbeParams(), 2)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run():
+    class Broken(Match):
+        def outcome(self, key, state, action):
+            return jnp.float32(jnp.nan), self.start(key)
+
+    with pytest.raises(FloatingPointError, match="not finite"):
+        train_seeds(_config(), Broken(), _keys(), _per_seed(ProbeParams()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(num_envs=0), "num_envs"),
+        (dict(gamma=1.5), "gamma"),
+        (dict(learning_rate=0.0), "learning_rate"),
+        (dict(entropy_coefficient=-1.0), "entropy_coefficient"),
+        (dict(num_minibatches=3), "num_minibatches"),
+        (dict(total_steps=10), "total_steps"),
+        (dict(hidden_sizes=()), "hidden_sizes"),
+    ],
+)
+def test_settings_are_validated(changes, message):
+    with pytest.raises(ValueError, match=message):
+        _config(**changes)
+
+
+def test_categorical_agrees_with_its_definition():
+    probabilities = np.array([0.5, 0.25, 0.125, 0.125])
+    distribution = Categorical(jnp.log(probabilities) + 3.0)
+    np.testing.assert_allclose(distribution.entropy(), 1.75 * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(distribution.log_prob)(jnp.arange(4)), np.log(probabilities), rtol=1e-6)
+    assert distribution.mode() == 0
+    draws = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 20_000))
+    np.testing.assert_allclose(np.bincount(draws, minlength=4) / 20_000, probabilities, atol=0.015)
+
+
+def test_layers_begin_orthogonal():
+    weight = MLP((6, 4, 3), scale=2.0, key=jax.random.key(0)).layers[0].weight[...]
+    np.testing.assert_allclose(weight.T @ weight, 4.0 * np.eye(4), atol=1e-5)
+
+
+def _floor(row, column, light=1):
+    """Draw walls around a 5 × 8 floor with a feeder, a press and the robot."""
+    obs = np.zeros((5, 8, 4), np.uint8)
+    obs[..., 0] = 1
+    obs[1:-1, 1:-1, 0] = 0
+    obs[0, 3, 0], obs[4, 5, 0] = 2, 4
+    obs[row, column, 2] = 1
+    obs[..., 3] = light
+    return jnp.asarray(obs)
+
+
+def _factory_torso():
+    return FactoryTorso((5, 8), (16, 16), key=jax.random.key(0))
+
+
+def test_factory_torso_sees_the_floor_from_the_robot():
+    torso = _factory_torso()
+    shifted = jnp.roll(_floor(2, 3), 1, axis=1).at[:, 0, :3].set(jnp.array([1, 0, 0], jnp.uint8))
+    np.testing.assert_allclose(torso(shifted[:, 1:]), torso(_floor(2, 3)[:, :-1]), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(torso(_floor(2, 4)), torso(_floor(2, 3)), atol=1e-3)
+    assert not np.allclose(torso(_floor(2, 3, light=0)), torso(_floor(2, 3)), atol=1e-3)
+
+
+def test_factory_torso_does_not_see_how_a_bank_pads_its_levels():
+    padded = jnp.pad(_floor(2, 3), ((0, 2), (0, 3), (0, 0))).at[5:, :, 0].set(1).at[:, 8:, 0].set(1)
+    padded = padded.at[..., 3].set(1)
+    np.testing.assert_allclose(_factory_torso()(padded), _factory_torso()(_floor(2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_factory_torso_has_the_right_gradient():
+    """The crop has its own backward pass; finite differences must agree with it."""
+    torso, obs = _factory_torso(), _floor(2, 3)
+    jax.test_util.check_grads(lambda t: jnp.sum(t(obs) ** 2), (torso,), order=1, modes=["rev"], eps=1e-2, rtol=0.05)
+
+
+def test_policy_follows_the_protocol_under_jit_and_vmap():
+    obs = jnp.stack([_floor(1, 1), _floor(3, 5)])
+    policy = PPOPolicy(ActorCritic(obs[0], 5, (16, 16), 1.0, key=jax.random.key(0)))
+    keys = jax.random.split(jax.random.key(1), 2)
+    memory = jax.vmap(policy.begin)(obs, keys)
+    actions, _ = jax.jit(jax.vmap(policy.act))(memory, obs, keys)
+    assert actions.shape == (2,) and actions.dtype == jnp.int32
+    assert jax.tree.structure(jax.tree.map(lambda leaf: leaf, policy)) == jax.tree.structure(policy)
+
+
+def _play_out(policy, env, params, key, num_episodes=64):
+    """Return the mean return of the first episodes of `num_episodes` environments."""
+
+    def episode(key):
+        reset_key, begin_key, run_key = jax.random.split(key, 3)
+        obs, state = env.reset(reset_key, params)
+
+        def tick(carry, keys):
+            obs, state, memory, alive = carry
+            action, memory = policy.act(memory, obs, keys[0])
+            obs, state, reward, terminated, truncated, _ = env.step(keys[1], state, action, params)
+            return (obs, state, memory, alive & ~(terminated | truncated)), reward * alive
+
+        keys = jax.random.split(run_key, (params.max_steps_in_episode, 2))
+        start = (obs, state, policy.begin(obs, begin_key), jnp.bool_(True))
+        return jnp.sum(jax.lax.scan(tick, start, keys)[1])
+
+    return jnp.mean(jax.vmap(episode)(jax.random.split(key, num_episodes)))
+
+
+@pytest.mark.slow
+def test_cartpole_is_solved():
+    """Within 500k steps each of 8 seeds balances for 475 steps or more, its actions sampled, not greedy."""
+    env, num_seeds = CartPole(), 8
+    params = env.default_params
+    config = PPOConfig(
+        total_steps=500_000,
+        num_envs=16,
+        num_steps=128,
+        num_epochs=4,
+        num_minibatches=4,
+        learning_rate=2.5e-3,
+        gamma=0.99,
+        gae_lambda=0.95,
+        entropy_coefficient=0.0,
+        return_scale=100.0,
+        hidden_sizes=(64, 64),
+    )
+    result = train_seeds(config, env, _keys(num_seeds), _per_seed(params, num_seeds))
+    evaluate = jax.jit(jax.vmap(lambda policy, key: _play_out(policy, env, params, key)))
+    returns = evaluate(result.policy, jax.random.split(jax.random.key(1), num_seeds))
+    assert np.min(returns) >= 475.0, returns
