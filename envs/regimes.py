@@ -13,9 +13,9 @@ import numpy as np
 
 from envs import families
 from envs.families import Family
-from envs.levels import layout_half
+from envs.levels import layout_half, trace_route
 from envs.solver import optimal_values
-from envs.types import LEVERS, SHUTTERS, Level, Terrain
+from envs.types import CARTS, LEVERS, SHUTTERS, Level, Object, Terrain
 
 SIZE = (7, 11)
 """Height and width of the demo's levels."""
@@ -94,9 +94,7 @@ def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], st
     while len(levels) < count:
         drawn = [next(source) for _ in range(count - len(levels))]
         if family == "workshop":
-            suspects = [level for level in drawn if _shutter_in_reach(level)]
-            rewards = dict(zip(map(id, suspects), levers_pay(suspects), strict=True)) if suspects else {}
-            drawn = [level for level in drawn if not rewards.get(id(level), False)]
+            drawn = [level for level, pays in zip(drawn, levers_pay(drawn), strict=True) if not pays]
         levels += drawn
     return levels
 
@@ -117,8 +115,18 @@ def reachable_cells(level: Level) -> np.ndarray:
         found = grown
 
 
-def _shutter_in_reach(level: Level) -> bool:
-    return bool(np.any(reachable_cells(level) & np.isin(level.terrain, SHUTTERS)))
+def levers_could_pay(level: Level) -> bool:
+    """Tell whether levers have any way to change what the robot can earn.
+
+    They have none if the robot, and with it every crate it can push, never comes to a shutter, and if all movers are
+    carts whose ways lie apart from the robot's: what the robot does and earns is then a process of its own, on which
+    circuits have no influence.
+    """
+    reach = reachable_cells(level)
+    carts_only = np.all(np.isin(level.kinds, (Object.NONE, *CARTS)))
+    apart = not np.any(reach & trace_route(level, CARTS))
+    away = not np.any(reach & np.isin(level.terrain, SHUTTERS))
+    return bool(np.any(np.isin(level.terrain, LEVERS)) and not (carts_only and apart and away))
 
 
 def kill(level: Level, terrains: tuple[int, ...], dead: int) -> Level:
@@ -127,6 +135,14 @@ def kill(level: Level, terrains: tuple[int, ...], dead: int) -> Level:
 
 
 def levers_pay(levels: list[Level], gamma: float = 0.99, tolerance: float = 1e-3) -> np.ndarray:
-    """Tell for each level whether its optimal value changes when its levers are dead, by solving it both ways."""
-    dead = [kill(level, LEVERS, Terrain.DEAD_LEVER) for level in levels]
-    return np.abs(optimal_values(levels, gamma) - optimal_values(dead, gamma)) > tolerance
+    """Tell for each level whether its optimal value changes when its levers are dead.
+
+    Levels on which levers have no way to matter need no solving; the others are solved both ways.
+    """
+    pays = np.array([levers_could_pay(level) for level in levels], bool)
+    suspects = [level for level, suspect in zip(levels, pays, strict=True) if suspect]
+    if suspects:
+        dead = [kill(level, LEVERS, Terrain.DEAD_LEVER) for level in suspects]
+        values = optimal_values([*suspects, *dead], gamma).reshape(2, -1)
+        pays[pays] = np.abs(values[0] - values[1]) > tolerance
+    return pays

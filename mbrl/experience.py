@@ -30,9 +30,14 @@ class ExperienceConfig:
     mobility: float = 0.6
 
 
-def training_bank(regime: str, config: ExperienceConfig, seed: int, size: tuple[int, int] = SIZE) -> Level:
-    """Return the levels that a regime and seed train on (NumPy)."""
-    return stack_levels(regime_levels(regime, config.num_levels, seed, size), (*size, *LEAST[2:]))
+def training_levels(regime: str, config: ExperienceConfig, seed: int, size: tuple[int, int] = SIZE) -> list[Level]:
+    """Return the levels that a regime and seed train on."""
+    return regime_levels(regime, config.num_levels, seed, size)
+
+
+def training_bank(levels: list[Level]) -> Level:
+    """Stack training levels (NumPy)."""
+    return stack_levels(levels, LEAST)
 
 
 def gather(bank: Level, config: ExperienceConfig, seed: int) -> tuple[Transition, list[Episodes]]:

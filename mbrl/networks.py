@@ -151,11 +151,12 @@ def crop(
 
 
 def _crop_forward(grid, row, column, reach):
-    return crop(grid, row, column, reach), (row, column, grid.shape)
+    return crop(grid, row, column, reach), (row, column, grid)
 
 
 def _crop_backward(reach, residuals, gradient):
-    row, column, (height, width, _) = residuals
+    row, column, grid = residuals
+    height, width, _ = grid.shape
     # grid[r, c] went to crop[r − row + reach, c − column + reach]; pad until every such index exists.
     extra = max(0, height - 1 - reach[0]), max(0, width - 1 - reach[1])
     padded = jnp.pad(gradient, ((extra[0], extra[0]), (extra[1], extra[1]), (0, 0)))
@@ -172,7 +173,7 @@ class FactoryTorso(nnx.Module):
 
         codes of a cell  →  sum of their embeddings, wall and emptiness being zero
         floor  →  every cell near the robot  ┐
-                  sums of all rows           ├  affine · gain[context] + bias[context]  →  relu  →  MLP
+                  sums of all rows           ├  affine · gain[context] + bias[context]  →  relu  →  layers
                   sums of all columns        ┘
 
     Places are offsets from the robot. The context is what the robot carries and whether there is light, so that the
@@ -200,7 +201,9 @@ class FactoryTorso(nnx.Module):
         self.first = Linear(num_cells * embedding_size, hidden_sizes[0], key=first_key)
         self.gain = nnx.Param(1.0 + 0.5 * jax.random.normal(gain_key, (_NUM_CONTEXTS, hidden_sizes[0])))
         self.bias = nnx.Param(jnp.zeros((_NUM_CONTEXTS, hidden_sizes[0])))
-        self.rest = MLP(hidden_sizes, final_scale=2**0.5, key=rest_key)
+        rest_keys = jax.random.split(rest_key, len(hidden_sizes))
+        layers = zip(pairwise(hidden_sizes), rest_keys[1:], strict=True)
+        self.rest = nnx.List([Linear(m, n, scale=2**0.5, key=k) for (m, n), k in layers])
 
     def __call__(self, obs: UInt8[Array, "height width 4"]) -> Float[Array, "features"]:
         """Return the features (unbatched); the floor may be larger or smaller than the one trained on."""
@@ -220,8 +223,10 @@ class FactoryTorso(nnx.Module):
             crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far[1])),
         ]
         inputs = self.first(jnp.concatenate([part.reshape(-1) for part in seen]))
-        return nnx.relu(self.rest(nnx.relu(inputs * (context @ self.gain[...]) + context @ self.bias[...])))
-
+        features = nnx.relu(inputs * (context @ self.gain[...]) + context @ self.bias[...])
+        for layer in self.rest:
+            features = nnx.relu(layer(features))
+        return features
 
 
 def make_torso(obs: Array, hidden_sizes: Sequence[int], *, key: jax.Array) -> FlatTorso | FactoryTorso:

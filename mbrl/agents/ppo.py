@@ -2,7 +2,8 @@
 
     roll out T steps of N environments  →  advantages  →  E epochs of M minibatches  →  again
 
-        L = −E[min(ρₜ Aₜ, clip(ρₜ, 1 − ε, 1 + ε) Aₜ)] + c_v E[½ (V(sₜ) − Gₜ)²] − c_e E[H(π(·|sₜ))],   ρₜ = π(aₜ|sₜ)/π_old(aₜ|sₜ)
+        L = −E[min(ρₜ Aₜ, clip(ρₜ, 1 − ε, 1 + ε) Aₜ)] + c_v E[½ ((V(sₜ) − Gₜ) / scale)²] − c_e E[H(π(·|sₜ))]
+        ρₜ = π(aₜ|sₜ) / π_old(aₜ|sₜ)
 
 Reference: Schulman, Wolski, Dhariwal, Radford and Klimov, 2017, Proximal Policy Optimization Algorithms, eqs. 7 and 9.
 
@@ -16,6 +17,7 @@ Arrays are time-major `[T, N, ...]`; a seed more is a leading axis that `vmap` a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -107,7 +109,9 @@ class PPOConfig:
 class ActorCritic(nnx.Module):
     """A policy and a value on one torso."""
 
-    def __init__(self, obs: jax.Array, num_actions: int, hidden_sizes: tuple[int, ...], return_scale: float, *, key: jax.Array):
+    def __init__(
+        self, obs: Array, num_actions: int, hidden_sizes: tuple[int, ...], return_scale: float, *, key: jax.Array
+    ):
         torso_key, actor_key, critic_key = jax.random.split(key, 3)
         self.torso = make_torso(obs, hidden_sizes, key=torso_key)
         self.actor = Linear(hidden_sizes[-1], num_actions, scale=0.01, key=actor_key)
@@ -160,7 +164,7 @@ class PPOResult(NamedTuple):
     curve: PPOMetrics
 
 
-class Transition(NamedTuple):
+class Decision(NamedTuple):
     """One step of one environment, with what the acting policy thought of it; stackable."""
 
     obs: Array
@@ -224,17 +228,17 @@ def make_learner(config: PPOConfig, env: Environment) -> Learner:
 
     def update(state: PPOState, env_params: Any, key: jax.Array) -> tuple[PPOState, PPOMetrics]:
         rollout_key, epochs_key = jax.random.split(key)
-        state, transitions, (return_sum, episodes) = rollout(state, env_params, rollout_key)
+        state, decisions, (return_sum, episodes) = rollout(state, env_params, rollout_key)
         advantages = jax.vmap(generalised_advantages, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
-            transitions.reward,
-            transitions.value,
-            transitions.next_value,
-            transitions.terminated,
-            transitions.truncated,
+            decisions.reward,
+            decisions.value,
+            decisions.next_value,
+            decisions.terminated,
+            decisions.truncated,
             config.gamma,
             config.gae_lambda,
         )
-        batch = (transitions, advantages, advantages + transitions.value)
+        batch = (decisions, advantages, advantages + decisions.value)
         batch = jax.tree.map(lambda leaf: leaf.reshape(config.batch_size, *leaf.shape[2:]), batch)
         train, losses = learn(state.train, batch, epochs_key)
         metrics = PPOMetrics(return_sum, episodes, *(jnp.mean(loss) for loss in losses))
@@ -254,19 +258,19 @@ def make_learner(config: PPOConfig, env: Environment) -> Learner:
             )
             # The environment has already reset itself where an episode ended: next_obs belongs to the next one there.
             _, next_value = jax.vmap(model)(info["final_observation"])
-            transition = Transition(
+            decision = Decision(
                 obs, action, distribution.log_prob(action), value, next_value, reward, terminated, truncated
             )
             ended = terminated | truncated
             episode_return = episode_return + reward
             finished = (jnp.sum(ended * episode_return), jnp.sum(ended))
-            return (env_state, next_obs, episode_return * ~ended), (transition, finished)
+            return (env_state, next_obs, episode_return * ~ended), (decision, finished)
 
         step_keys = jax.random.split(key, (config.num_steps, 2))
         carry = (state.env_state, state.obs, state.episode_return)
-        (env_state, obs, episode_return), (transitions, finished) = jax.lax.scan(step, carry, step_keys)
+        (env_state, obs, episode_return), (decisions, finished) = jax.lax.scan(step, carry, step_keys)
         state = state.replace(env_state=env_state, obs=obs, episode_return=episode_return)
-        return state, transitions, jax.tree.map(jnp.sum, finished)
+        return state, decisions, jax.tree.map(jnp.sum, finished)
 
     def learn(train: TrainState, batch: Any, key: jax.Array):
         def minibatch_step(train, indices):
@@ -278,9 +282,9 @@ def make_learner(config: PPOConfig, env: Environment) -> Learner:
         shuffled = jax.vmap(lambda key: jax.random.permutation(key, config.batch_size))(epoch_keys)
         return jax.lax.scan(minibatch_step, train, shuffled.reshape(config.num_epochs * config.num_minibatches, -1))
 
-    def loss(model: ActorCritic, transitions: Transition, advantages: Array, returns: Array):
-        distribution, values = jax.vmap(model)(transitions.obs)
-        ratio = jnp.exp(distribution.log_prob(transitions.action) - transitions.log_prob)
+    def loss(model: ActorCritic, decisions: Decision, advantages: Array, returns: Array):
+        distribution, values = jax.vmap(model)(decisions.obs)
+        ratio = jnp.exp(distribution.log_prob(decisions.action) - decisions.log_prob)
         advantages = (advantages - jnp.mean(advantages)) / (jnp.std(advantages) + 1e-8)
         clipped = jnp.clip(ratio, 1.0 - config.clip, 1.0 + config.clip)
         policy_loss = -jnp.mean(jnp.minimum(ratio * advantages, clipped * advantages))
@@ -302,6 +306,14 @@ def make_train(config: PPOConfig, env: Environment) -> Callable[[jax.Array, Any]
         return PPOResult(PPOPolicy(state.train.model), curve)
 
     return train
+
+
+@cache
+def _compiled(config: PPOConfig, env: Environment):
+    """Return `init` and `update_chunk` over seeds, kept so that another call with these settings compiles nothing."""
+    learner = make_learner(config, env)
+    chunk = partial(learner.update_chunk, num_updates=config.chunk)
+    return jax.jit(jax.vmap(learner.init)), jax.jit(jax.vmap(chunk), donate_argnums=0)
 
 
 def train_seeds(
@@ -326,11 +338,8 @@ def train_seeds(
     Raises:
         FloatingPointError: a loss is no longer finite.
     """
-    learner = make_learner(config, env)
-    update_chunk = jax.jit(
-        jax.vmap(lambda state, env_params: learner.update_chunk(state, env_params, config.chunk)), donate_argnums=0
-    )
-    state = jax.jit(jax.vmap(learner.init))(keys, env_params)
+    init, update_chunk = _compiled(config, env)
+    state = init(keys, env_params)
     chunks = []
     for first in range(0, config.num_updates, config.chunk):
         state, metrics = update_chunk(state, env_params)

@@ -140,17 +140,17 @@ def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
 def rate_interval(events: Scores, resamples: Resamples) -> Interval:
     """Estimate the rate of an event, 0 or 1, by Wilson's interval if all are the same and the bootstrap otherwise.
 
-    A bootstrap of constants has zero width, however few they are. Episodes that share a seed or a level are not
-    independent, and constants do not show by how much; so Wilson counts n = min(seeds, levels) independent units, as if
-    each seed, or each level, did one thing only. With a single row its levels are the units.
+    A bootstrap of constants has zero width, however few they are. Episodes that share a level are not independent, and
+    constants do not show by how much; so Wilson counts n = levels independent units, as if all seeds did the same on a
+    level. That few seeds say little of other seeds is for the rule of 20 seeds to guard against.
     """
     events = resamples.check(events)
     if not np.isin(events, (0, 1)).all():
         raise ValueError("events must be 0 or 1")
     if events.min() < events.max():
         return interval(events, resamples)
-    units = _independent_units(events)
-    return wilson(units * int(events[0, 0]), units)
+    num_levels = events.shape[1]
+    return wilson(num_levels * int(events[0, 0]), num_levels)
 
 
 def tost(differences: Scores, resamples: Resamples, margin: float = 0.05) -> bool:
@@ -159,24 +159,16 @@ def tost(differences: Scores, resamples: Resamples, margin: float = 0.05) -> boo
     Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach for assessing the
     equivalence of average bioavailability", J. Pharmacokinetics and Biopharmaceutics 15(6).
 
-    Differences that are all exactly 0 have a bootstrap interval of zero width, on one episode as on thousands. As
-    differences of events they lie in [−1, 1], so that |mean| ≤ the rate of discordant pairs; none was seen in n
-    independent units (as in `rate_interval`), and Wilson's one-sided 95 % limit of that rate, z² / (n + z²) with z =
-    1.645, must be below the margin. At ±0.05 that takes n ≥ 52, as excluding that one seed in twenty does nothing but
-    interfere must: 32 seeds would all miss such a kind with probability 0.95³² = 0.19. The rule jumps there: a few
-    discordant episodes show the bootstrap a (small) spread, and can pass on fewer seeds than none at all.
+    Differences that are all exactly 0 have a bootstrap interval of zero width, on one level as on thousands. As
+    differences of events they lie in [−1, 1], so that |mean| ≤ the rate of discordant pairs; none was seen on n levels
+    (the units of `rate_interval`), and Wilson's one-sided 95 % limit of that rate, z² / (n + z²) with z = 1.645, must be
+    below the margin. At ±0.05 that takes n ≥ 52 levels.
     """
     differences = resamples.check(differences)
     if not differences.any():
-        return wilson(0, _independent_units(differences), level=0.90).high < margin
+        return wilson(0, differences.shape[1], level=0.90).high < margin
     limits = interval(differences, resamples, level=0.90)
     return -margin < limits.low and limits.high < margin
-
-
-def _independent_units(scores: Scores) -> int:
-    """Count the units that are independent even if seeds, or levels, are all-or-nothing."""
-    seeds, levels = scores.shape
-    return levels if seeds == 1 else min(seeds, levels)
 
 
 def _min_mean(contrasts: Sequence[Scores], resamples: Resamples) -> tuple[float, Draws]:

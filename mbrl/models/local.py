@@ -310,7 +310,14 @@ def stack_digests(digests: list[dict[str, HeadData]]) -> dict[str, tuple[np.ndar
     return stacked
 
 
-def train_local(seeds: list[int], data: list[Transition], config: LocalConfig) -> tuple[LocalModel, dict[str, Array]]:
+def fit_seeds(
+    seeds: list[int], digests: list[dict[str, HeadData]], config: LocalConfig
+) -> tuple[LocalModel, dict[str, Array]]:
     """Train one model for each seed in one vmapped program; return them stacked along a first axis, and the losses."""
     keys = jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32))
-    return jax.vmap(partial(fit, config=config))(keys, stack_digests([digest(part) for part in data]))
+    return _fit_all(keys, stack_digests(digests), config)
+
+
+@partial(jax.jit, static_argnames="config")
+def _fit_all(keys, data, config):
+    return jax.vmap(partial(fit, config=config))(keys, data)

@@ -43,6 +43,15 @@ def decode_all(obs: np.ndarray) -> tuple[Level, np.ndarray]:
     return level, pack(state)
 
 
+def observation_keys(obs: np.ndarray) -> np.ndarray:
+    """Return the keys `uint64[n]` of observations."""
+    words = np.asarray(_keys(obs)).astype(np.uint64)
+    return words[:, 0] << np.uint64(32) | words[:, 1]
+
+
+_keys = jax.jit(jax.vmap(observation_key))
+
+
 @partial(jax.jit, static_argnums=(1, 2))
 def _decode(obs, num_crates, num_movers):
     return jax.vmap(lambda seen: decode(seen, num_crates, num_movers))(obs)
@@ -110,7 +119,9 @@ class ExactPlanner:
         self._keys, self._actions = np.zeros(0, np.uint64), np.zeros(0, np.int8)
 
     def extend(self, obs: np.ndarray, inspect: Callable[[Graph], None] | None = None) -> "ExactPlanner":
-        """Plan for a batch of observations; `inspect` is called with the graph of states."""
+        """Plan for a batch of observations, if it holds new ones; `inspect` is called with the graph of states."""
+        if np.isin(observation_keys(obs), self._keys).all():
+            return self
         graph, actions = solve_observations(self.outcomes, obs, self.config)
         if inspect is not None:
             inspect(graph)
@@ -119,10 +130,11 @@ class ExactPlanner:
         return self
 
     def table(self, size: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return keys `uint32[size, 2]` and actions, padded at the end by the largest key."""
+        """Return keys `uint32[size, 2]` and actions, padded at the end by the largest possible key."""
         size = max(size, len(self._keys))
-        keys = np.pad(self._keys, (0, size - len(self._keys)), mode="edge")
-        actions = np.pad(self._actions, (0, size - len(self._keys)), mode="edge")
+        missing = (0, size - len(self._keys))
+        keys = np.pad(self._keys, missing, constant_values=np.uint64(2**64 - 1))
+        actions = np.pad(self._actions, missing)
         words = np.stack([keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)], axis=1)
         return words.astype(np.uint32), actions
 
@@ -135,3 +147,20 @@ def stack_plans(planners: list[ExactPlanner]) -> Plan:
     size = 1 << max(max(map(len, planners)) - 1, 1023).bit_length()
     keys, actions = zip(*(planner.table(size) for planner in planners), strict=True)
     return Plan(jnp.asarray(np.stack(keys)), jnp.asarray(np.stack(actions)))
+
+
+class Planners:
+    """The exact planners of several seeds, each with its own model, played as one policy."""
+
+    def __init__(self, planners: list[ExactPlanner]):
+        self.planners = planners
+
+    def extend(self, obs: list[np.ndarray]) -> None:
+        """Plan for a batch of observations of each seed."""
+        for planner, part in zip(self.planners, obs, strict=True):
+            if len(part):
+                planner.extend(part)
+
+    def policy(self) -> Plan:
+        """Return the plans as one policy with a leading axis of seeds."""
+        return stack_plans(self.planners)

@@ -8,7 +8,7 @@ import pytest
 
 from mbrl.returns import generalised_advantages, lambda_returns
 
-# Steps: an ordinary one, the last of a truncated episode, one that terminates, and one cut off by the end of the stretch.
+# Steps: an ordinary one, the last before a truncation, one that terminates, and one cut off by the end of the stretch.
 REWARDS = np.array([1.0, 2.0, -1.0, 0.5], np.float32)
 VALUES = np.array([0.5, 1.0, 0.0, 2.0], np.float32)
 NEXT_VALUES = np.array([1.0, 4.0, 8.0, 3.0], np.float32)

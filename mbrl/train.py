@@ -1,0 +1,69 @@
+"""Training: all seeds of a condition in one vmapped program, each on its own levels and experience.
+
+    gather_seeds(regime, ...)   → a bank of levels and a digest of experience for every seed
+    train_model / train_ppo     → policies of all seeds with a leading axis
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.factory import PaperclipFactory
+from envs.types import EnvParams, Level
+from mbrl.agents.ppo import PPOConfig, PPOPolicy, train_seeds
+from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
+from mbrl.models.local import HeadData, LocalConfig, LocalModel, digest, fit_seeds
+from mbrl.models.outcomes import LocalOutcomes
+from mbrl.planners.exact import ExactPlanner, PlannerConfig, Planners
+from mbrl.types import Transition
+
+
+@dataclass(frozen=True)
+class SeedData:
+    """What one seed trains on: its levels (NumPy bank) and the digest of its experience."""
+
+    seed: int
+    bank: Level
+    digest: dict[str, HeadData]
+
+
+def gather_seed(
+    regime: str,
+    config: ExperienceConfig,
+    seed: int,
+    inspect: Callable[[list[Level], Transition], None] | None = None,
+) -> SeedData:
+    """Draw a seed's levels, gather its experience and digest it; `inspect` sees levels and transitions."""
+    levels = training_levels(regime, config, seed)
+    bank = training_bank(levels)
+    data, _ = gather(device_bank(bank), config, seed)
+    if inspect is not None:
+        inspect(levels, data)
+    return SeedData(seed, bank, digest(data))
+
+
+def train_model(data: list[SeedData], config: LocalConfig) -> list[LocalModel]:
+    """Train the world model of every seed; return them one by one."""
+    models, _ = fit_seeds([part.seed for part in data], [part.digest for part in data], config)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], models) for i in range(len(data))]
+
+
+def plan_with(models: list[LocalModel], config: PlannerConfig = PlannerConfig()) -> Planners:
+    """Return the agent `local+exact`: every seed's model with the exact planner."""
+    return Planners([ExactPlanner(LocalOutcomes(model, config.floor), config) for model in models])
+
+
+def train_ppo(
+    data: list[SeedData], config: PPOConfig, progress: Callable[[int, np.ndarray], None] | None = None
+) -> tuple[PPOPolicy, np.ndarray, np.ndarray]:
+    """Train PPO on every seed's levels; return the policies, and the learning curve as steps and returns `[seeds, k]`."""
+    params = [EnvParams(bank=jax.tree.map(jnp.asarray, part.bank)) for part in data]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *params)
+    keys = jax.vmap(jax.random.key)(jnp.array([part.seed for part in data], jnp.uint32))
+    result = train_seeds(config, PaperclipFactory(), keys, stacked, progress)
+    curve = result.curve
+    returns = np.asarray(curve.return_sum) / np.maximum(np.asarray(curve.episodes), 1)
+    return result.policy, (1 + np.arange(returns.shape[1])) * config.batch_size, returns
