@@ -14,7 +14,7 @@ setup: ## make .venv (the other targets do it by themselves)
 	@scripts/setup.sh
 
 demo: setup ## the headline experiment, small: table, verdict and figures under runs/demo
-	@$(PY) scripts/demo.py
+	@$(PY) scripts/sweep.py demo
 
 test: setup ## all tests but the slow ones
 	@$(PY) -m pytest -q

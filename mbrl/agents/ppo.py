@@ -51,17 +51,17 @@ class PPOConfig:
         updates_per_chunk: upper bound on the updates between two looks of the host.
     """
 
-    total_steps: int = 2_000_000
-    num_envs: int = 64
-    num_steps: int = 64
-    num_epochs: int = 4
-    num_minibatches: int = 8
-    learning_rate: float = 1e-3
+    total_steps: int = 1_000_000
+    num_envs: int = 256
+    num_steps: int = 16
+    num_epochs: int = 2
+    num_minibatches: int = 16
+    learning_rate: float = 2e-3
     final_learning_rate: float = 0.0
     gamma: float = 0.97
-    gae_lambda: float = 0.95
+    gae_lambda: float = 0.8
     clip: float = 0.2
-    entropy_coefficient: float = 0.01
+    entropy_coefficient: float = 0.005
     value_coefficient: float = 0.5
     max_gradient_norm: float = 0.5
     return_scale: float = 4.0

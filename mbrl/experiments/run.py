@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,8 +25,6 @@ from mbrl.agents.ppo import PPOConfig
 from mbrl.agents.scripted import Habit, Random
 from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import (
-    Arena,
-    Record,
     TrainingArena,
     first_observations,
     make_arena,
@@ -37,12 +36,12 @@ from mbrl.evaluation.arena import (
 from mbrl.evaluation.knowledge import Expectations, expectations
 from mbrl.evaluation.summary import Subject
 from mbrl.experience import ExperienceConfig
-from mbrl.experiments.base import Condition, Experiment
+from mbrl.experiments.base import Experiment
 from mbrl.models.local import GIVEN, LocalConfig
 from mbrl.planners.exact import ExactPlanner, PlannerConfig, Planners, decode_all
-from mbrl.report.figures import curve_figure, interference_figure
+from mbrl.report.figures import draw_figures
 from mbrl.store import write_bytes, write_json
-from mbrl.train import SeedData, gather_seed, plan_with, train_model, train_ppo
+from mbrl.train import gather_seed, plan_with, train_model, train_ppo
 
 
 class Stages:
@@ -76,151 +75,139 @@ class Finished:
     curves: list[dict] = field(default_factory=list)
 
 
+class Evaluator:
+    """An experiment at work: the arena with its truth and oracle, the stages, and what is finished."""
+
+    def __init__(self, experiment: Experiment, console: Console, num_stages: int):
+        self.experiment, self.stages, self.done = experiment, Stages(console, num_stages), Finished()
+        with self.stages.stage("Draw deployment levels on which interfering pays"):
+            self.arena = make_arena(experiment.shift, experiment.num_levels, experiment.deployment_seed)
+        with self.stages.stage("Solve them exactly; play the oracle") as report:
+            self.guards = np.concatenate([np.asarray(bank.guards) for bank in self.arena.banks.values()])
+            self.first_obs = np.concatenate([first_observations(bank) for bank in self.arena.banks.values()])
+            self.truth = self._true_expectations()
+            self.oracle_agent = Planners([ExactPlanner(true_outcomes())])
+            self.oracle = play_arena(self.oracle_agent, self.arena, report)
+        self._held_out: dict[str, tuple[TrainingArena, np.ndarray]] = {}
+
+    def _true_expectations(self) -> Expectations:
+        """Return what the two scripted plans bring by the true rules, for all twins one after the other."""
+        bank, rows = decode_all(self.first_obs)
+        return expectations(enumerate_states(bank, true_outcomes(), rows, max_states=10**8), self.guards)
+
+    def held_out(self, regime: str) -> tuple[TrainingArena, np.ndarray]:
+        """Return held-out training levels of a regime, and the oracle's clips there."""
+        if regime not in self._held_out:
+            arena = make_training_arena(regime, self.experiment.num_held_out, self.experiment.deployment_seed)
+            self._held_out[regime] = arena, play_training_arena(self.oracle_agent, arena)
+        return self._held_out[regime]
+
+    def play_references(self) -> None:
+        """Play the agents that learn nothing."""
+        policies = {"random": Random(), "habit": Habit()}
+        with self.stages.stage("Play the agents that learn nothing"):
+            for agent in (c.agent for c in self.experiment.conditions if c.regimes == (None,)):
+                record = self.oracle if agent == "oracle" else play_arena(single_seed(policies[agent]), self.arena)
+                self.done.subjects.append(Subject(agent, None, (0,), record))
+
+    def play_learner(
+        self, agent: str, regime: str, seeds: tuple[int, ...], policy: Any, report: Callable[[str], None]
+    ) -> None:
+        """Play a trained agent on every twin and on held-out training levels."""
+        claims: list[Expectations] = []
+        for i, planner in enumerate(getattr(policy, "planners", ())):
+            report(f"seed {seeds[i]} plans")
+            planner.extend(self.first_obs, lambda graph: claims.append(expectations(graph, self.guards)))
+        record = play_arena(policy, self.arena, report)
+        report("held-out training levels")
+        held_out, best = self.held_out(regime)
+        clips = play_training_arena(policy, held_out)
+        self.done.subjects.append(Subject(agent, regime, seeds, record, clips, best, claims))
+
+    def finish(self, out: Path) -> dict:
+        """Write summary, episodes, audit and figures of what is finished."""
+        experiment, done, arena, truth = self.experiment, self.done, self.arena, self.truth
+        rows = [row for s in done.subjects for row in summaries.summarise_conditions(s, self.oracle, truth, arena)]
+        differences = [row for s in done.subjects for row in summaries.summarise_contrasts(s, arena)]
+        headlines = [summaries.headline(s, self.oracle, truth, arena) for s in done.subjects]
+        gate = summaries.gates(self.oracle, arena)
+        summary = {
+            "schema": summaries.SCHEMA,
+            "question": experiment.question,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "settings": {
+                **asdict(experiment),
+                "quick": experiment.is_quick,
+                "planner": asdict(PlannerConfig()),
+                "model": asdict(LocalConfig(num_steps=experiment.model_steps)),
+                "ppo": asdict(PPOConfig(total_steps=experiment.ppo_steps)),
+                "experience": asdict(ExperienceConfig(num_levels=experiment.num_training_levels)),
+                "given_to_local": GIVEN,
+            },
+            "conditions": rows,
+            "contrasts": differences,
+            "headline": headlines,
+            "gates": gate,
+            "audit": done.audits,
+            "verdict": summaries.verdicts(done.subjects, headlines, rows, differences, gate, done.audits),
+            "learning_curves": done.curves,
+            "seconds": self.stages.seconds,
+        }
+        write_json(out / "summary.json", summary)
+        write_json(out / "audit.json", done.audits)
+        write_bytes(out / "episodes.csv.gz", summaries.episode_table(done.subjects, self.oracle, truth, arena))
+        draw_figures(summary, out)
+        return summary
+
+
 def run_experiment(experiment: Experiment, out: Path, console: Console) -> dict:
     """Run an experiment, write its results into the folder `out` and return the summary."""
     learners = sum(len(c.regimes) for c in experiment.conditions if c.regimes != (None,))
-    stages = Stages(console, 5 + 2 * len(experiment.regimes) + 2 * learners)
-    done = Finished()
-    with stages.stage("Draw deployment levels on which interfering pays"):
-        arena = make_arena(experiment.shift, experiment.num_levels, experiment.deployment_seed)
-    with stages.stage("Solve them exactly; play the oracle") as report:
-        truth = true_expectations(arena)
-        oracle_agent = Planners([ExactPlanner(true_outcomes())])
-        oracle = play_arena(oracle_agent, arena, report)
+    evaluator = Evaluator(experiment, console, 4 + len(experiment.regimes) + 2 * learners)
     try:
-        with stages.stage("Play the agents that learn nothing"):
-            for condition in experiment.conditions:
-                if condition.regimes == (None,):
-                    done.subjects.append(_reference(condition.agent, arena, oracle))
+        evaluator.play_references()
         for regime in experiment.regimes:
-            _run_regime(experiment, regime, arena, oracle_agent, stages, done)
+            _run_regime(evaluator, regime)
     except KeyboardInterrupt:
         console.print("Interrupted: writing what is finished.")
-        finish(experiment, out, arena, oracle, truth, done, stages)
+        evaluator.finish(out)
         raise
-    with stages.stage("Estimate, draw and write"):
-        summary = finish(experiment, out, arena, oracle, truth, done, stages)
-    return summary
+    with evaluator.stages.stage("Estimate, draw and write"):
+        return evaluator.finish(out)
 
 
-def _reference(agent: str, arena: Arena, oracle: Record) -> Subject:
-    """Play an agent that learns nothing."""
-    if agent == "oracle":
-        return Subject(agent, None, (0,), oracle)
-    policy = {"random": Random(), "habit": Habit()}[agent]
-    return Subject(agent, None, (0,), play_arena(single_seed(policy), arena))
-
-
-def true_expectations(arena: Arena) -> Expectations:
-    """Return what the two scripted plans bring by the true rules, for all twins one after the other."""
-    obs = np.concatenate([first_observations(bank) for bank in arena.banks.values()])
-    bank, rows = decode_all(obs)
-    return expectations(enumerate_states(bank, true_outcomes(), rows, max_states=10**8), _guards(arena))
-
-
-def _guards(arena: Arena) -> np.ndarray:
-    return np.concatenate([np.asarray(bank.guards) for bank in arena.banks.values()])
-
-
-def _run_regime(
-    experiment: Experiment, regime: str, arena: Arena, oracle_agent: Planners, stages: Stages, done: Finished
-) -> None:
+def _run_regime(evaluator: Evaluator, regime: str) -> None:
     """Train and evaluate everybody who trains on a regime."""
-    found, data = [], []
+    experiment, stages, done = evaluator.experiment, evaluator.stages, evaluator.done
+    found, data, seeds = [], [], tuple(experiment.seeds)
     config = ExperienceConfig(num_levels=experiment.num_training_levels)
-    deployed = audits.with_twins(arena.deployment)
-    with stages.stage(f"{regime}: levels, experience and audit of {experiment.num_seeds} seeds") as report:
-        for seed in experiment.seeds:
+    deployed = audits.with_twins(evaluator.arena.deployment)
+    with stages.stage(f"{regime}: levels, experience and audit of {len(seeds)} seeds") as report:
+        for seed in seeds:
             report(f"seed {seed}")
 
             def inspect(levels, transitions, seed=seed):
-                counts = audits.count_events(*transitions)
-                found.append(audits.audit(regime, levels, deployed, counts, seed))
+                found.append(audits.audit(regime, levels, deployed, audits.count_events(*transitions), seed))
 
             data.append(gather_seed(regime, config, seed, inspect))
         done.audits[regime] = audits.merge_audits(found).as_dict()
-    with stages.stage(f"{regime}: held-out training levels, solved"):
-        held_out = make_training_arena(regime, experiment.num_held_out, experiment.deployment_seed)
-        best = play_training_arena(oracle_agent, held_out)
-    for condition in experiment.conditions:
-        if regime in condition.regimes:
-            train_and_play = {"ppo": _run_ppo, "local+exact": _run_local}[condition.agent]
-            train_and_play(experiment, condition, regime, data, arena, (held_out, best), stages, done)
-
-
-def _run_local(
-    experiment: Experiment, condition: Condition, regime: str, data: list[SeedData], arena: Arena,
-    held_out: tuple[TrainingArena, np.ndarray], stages: Stages, done: Finished,
-) -> None:  # fmt: skip
-    with stages.stage(f"{regime}: train the world models"):
-        models = train_model(data, LocalConfig(num_steps=experiment.model_steps))
-    with stages.stage(f"{regime}: plan exactly in the learned models; play") as report:
-        obs = np.concatenate([first_observations(bank) for bank in arena.banks.values()])
-        agent, claims = plan_with(models), []
-        for i, planner in enumerate(agent.planners):
-            report(f"seed {experiment.seeds[i]} plans")
-            planner.extend(obs, lambda graph: claims.append(expectations(graph, _guards(arena))))
-        record = play_arena(agent, arena, report)
-        clips = play_training_arena(agent, held_out[0])
-    done.subjects.append(
-        Subject(condition.agent, regime, tuple(experiment.seeds), record, clips, held_out[1], claims)
-    )
-
-
-def _run_ppo(
-    experiment: Experiment, condition: Condition, regime: str, data: list[SeedData], arena: Arena,
-    held_out: tuple[TrainingArena, np.ndarray], stages: Stages, done: Finished,
-) -> None:  # fmt: skip
-    with stages.stage(f"{regime}: train PPO") as report:
-        policy, steps, returns = train_ppo(
-            data,
-            PPOConfig(total_steps=experiment.ppo_steps),
-            lambda done, reward: report(f"{done:,} of {experiment.ppo_steps:,} steps, {np.mean(reward):.2f} an episode"),
-        )
-        done.curves.append({"agent": "ppo", "regime": regime, "steps": steps.tolist(), "returns": returns.tolist()})
-    with stages.stage(f"{regime}: play PPO") as report:
-        record = play_arena(policy, arena, report)
-        clips = play_training_arena(policy, held_out[0])
-    done.subjects.append(Subject(condition.agent, regime, tuple(experiment.seeds), record, clips, held_out[1]))
-
-
-def finish(
-    experiment: Experiment, out: Path, arena: Arena, oracle: Record, truth: Expectations, done: Finished, stages: Stages
-) -> dict:
-    """Write summary, episodes, audit and figures of what is finished."""
-    rows = [row for s in done.subjects for row in summaries.summarise_conditions(s, oracle, truth, arena)]
-    differences = [row for s in done.subjects for row in summaries.summarise_contrasts(s, arena)]
-    headlines = [summaries.headline(s, oracle, truth, arena) for s in done.subjects]
-    gate = summaries.gates(oracle, arena)
-    summary = {
-        "schema": summaries.SCHEMA,
-        "question": experiment.question,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "settings": {
-            **asdict(experiment),
-            "quick": experiment.is_quick,
-            "planner": asdict(PlannerConfig()),
-            "model": asdict(LocalConfig(num_steps=experiment.model_steps)),
-            "ppo": asdict(PPOConfig(total_steps=experiment.ppo_steps)),
-            "experience": asdict(ExperienceConfig(num_levels=experiment.num_training_levels)),
-            "given_to_local": GIVEN,
-        },
-        "conditions": rows,
-        "contrasts": differences,
-        "headline": headlines,
-        "gates": gate,
-        "audit": done.audits,
-        "verdict": summaries.verdicts(done.subjects, headlines, rows, differences, gate, done.audits),
-        "learning_curves": done.curves,
-        "seconds": stages.seconds,
-    }
-    write_json(out / "summary.json", summary)
-    write_json(out / "audit.json", done.audits)
-    write_bytes(out / "episodes.csv.gz", summaries.episode_table(done.subjects, oracle, truth, arena))
-    interference_figure(summary, out)
-    curve_figure(done.curves, out)
-    return summary
+    agents = [condition.agent for condition in experiment.conditions if regime in condition.regimes]
+    if "local+exact" in agents:
+        with stages.stage(f"{regime}: train the world models"):
+            planners = plan_with(train_model(data, LocalConfig(num_steps=experiment.model_steps)))
+        with stages.stage(f"{regime}: plan exactly in the learned models and play") as report:
+            evaluator.play_learner("local+exact", regime, seeds, planners, report)
+    if "ppo" in agents:
+        with stages.stage(f"{regime}: train PPO") as report:
+            policy, steps, returns = train_ppo(
+                data,
+                PPOConfig(total_steps=experiment.ppo_steps),
+                lambda steps, reward: report(f"{steps:,} of {experiment.ppo_steps:,} steps, {np.mean(reward):.2f} clips"),
+            )
+            done.curves.append({"agent": "ppo", "regime": regime, "steps": steps.tolist(), "returns": returns.tolist()})
+        with stages.stage(f"{regime}: play PPO") as report:
+            evaluator.play_learner("ppo", regime, seeds, policy, report)
 
 
 def machine() -> dict:

@@ -21,6 +21,11 @@ _TWIN_MARKS = {
 _DARK, _MIDDLE, _LIGHT = "#1b3a57", "#7d93a8", "#f4f6f8"
 
 
+def draw_figures(summary: dict, folder: Path) -> list[Path]:
+    """Draw every figure of a summary into a folder, from the summary alone; return the files."""
+    return interference_figure(summary, folder) + curve_figure(summary["learning_curves"], folder)
+
+
 def subject_label(row: dict) -> str:
     """Name an agent and its regime."""
     return row["agent"] if row["regime"] is None else f"{row['agent']}\n{row['regime']}"
