@@ -29,6 +29,12 @@ from envs.regimes import REGIMES, SIZE, kill
 from envs.solver import Graph, enumerate_states, optimal_values, true_outcomes
 from envs.types import LEVERS, MOBILITY, NUM_ACTIONS, PERSONS, SHUTTERS, Action, Level, Object, Terrain
 
+PARTS = {
+    "a": "persons and power go their way alone",
+    "b": "no layout is shared with deployment",
+    "c": "primitives are seen, composites never",
+    "d": "levers never pay",
+}
 MIN_PRIMITIVE = 300
 """How often a seed must see each primitive that its regime's families teach."""
 PRIMITIVES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -81,6 +87,11 @@ class Part:
     findings: tuple[str, ...] = ()
     states: int = 0  # reachable states that were enumerated
 
+    @property
+    def scope(self) -> str:
+        """How much was checked, in words."""
+        return f"{self.checked:,} {self.unit}" + (f", {self.states:,} states" if self.states else "")
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -93,9 +104,8 @@ class Audit:
     counts: Counts
 
     def as_dict(self) -> dict:
-        """Return the audit as JSON-ready dictionaries and lists."""
-        parts = {name: {**asdict(part), "findings": list(part.findings)} for name, part in self.parts.items()}
-        return {**asdict(self), "seeds": list(self.seeds), "parts": parts}
+        """Return the audit as dictionaries, ready for JSON."""
+        return asdict(self)
 
 
 def audit(
@@ -126,18 +136,14 @@ def audit(
 
 
 def merge_audits(audits: Sequence[Audit]) -> Audit:
-    """Join the audits of several seeds of a regime into one, clean if all are; counts add up."""
-    parts = {}
-    for name, part in audits[0].parts.items():
-        several = [(one.seeds[0], one.parts[name]) for one in audits]
-        parts[name] = Part(
-            passed=all(part.passed for _, part in several),
-            checked=sum(part.checked for _, part in several),
-            unit=part.unit,
-            findings=tuple(f"seed {seed}: {line}" for seed, part in several for line in part.findings),
-            states=sum(part.states for _, part in several),
-        )
+    """Join the audits of several seeds of a regime into one, clean if all are; what was checked and counted adds up."""
     seeds = tuple(seed for one in audits for seed in one.seeds)
+    parts = {}
+    for name, first in audits[0].parts.items():
+        several = [one.parts[name] for one in audits]
+        checked, states = sum(part.checked for part in several), sum(part.states for part in several)
+        lines = tuple(f"seed {s}: {line}" for s, part in zip(seeds, several, strict=True) for line in part.findings)
+        parts[name] = Part(all(part.passed for part in several), checked, first.unit, lines, states)
     counts = merge_counts(*(one.counts for one in audits))
     return Audit(audits[0].regime, seeds, all(one.clean for one in audits), parts, counts)
 
@@ -167,9 +173,9 @@ def audit_autonomy(levels: Sequence[Level], mobility: float = MOBILITY) -> Part:
             "crates": np.any(rows[state, 6:first] != rows[model[state], 6:first], axis=1),
             "action": action != Action.NOOP,
         }
-        # One line a level: of its stray pairs the one that differs in the fewest ways.
+        # One line a level: of its stray pairs one that differs in the fewest ways, if possible with the robot idle.
         owner, ways = graph.level[state], sum(map(np.asarray, differs.values()), np.zeros(len(state), int))
-        order = np.lexsort((ways, owner))
+        order = np.lexsort((action, ways, owner))
         for i in order[np.unique(owner[order], return_index=True)[1]]:
             what = ", ".join(way for way, there in differs.items() if there[i])
             findings[int(numbers[owner[i]])] = f"persons and power depend on more than themselves: {what}"
@@ -183,9 +189,7 @@ def audit_layouts(levels: Sequence[Level], deployment: Sequence[Level]) -> Part:
     known = {layout_key(level): level.name for level in deployment}
     copies = [(level.name, known.get(layout_key(level))) for level in levels]
     lines = [f"{name}: has the layout of {other}" for name, other in copies if other is not None]
-    lines += [
-        f"no {what} level given" for what, given in (("training", levels), ("deployment", deployment)) if not given
-    ]
+    lines += ["no training level given"] * (not levels) + ["no deployment level given"] * (not deployment)
     return Part(not lines, len(levels) + len(deployment), "layouts of training and deployment", tuple(lines))
 
 

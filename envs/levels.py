@@ -55,7 +55,7 @@ def parse_level(toml_text: str) -> Level:
         raise ValueError(f"not valid TOML: {' '.join(str(error).split())}") from None
     unknown = sorted(set(table) - _KEYS)
     if unknown:
-        raise ValueError(f"{unknown[0]}: unknown key, expected one of {', '.join(sorted(_KEYS))}")
+        raise ValueError(f"{_shown(unknown[0])}: unknown key, expected one of {', '.join(sorted(_KEYS))}")
     name = _typed(table, "name", str)
     rows, walkway = _rows(table, "map"), _rows(table, "walkway")
     if len(walkway) != len(rows):
@@ -90,7 +90,7 @@ def parse_level(toml_text: str) -> Level:
             raise ValueError(f"{where}: expected a table [[movers]] with kind and at, found {mover!r}")
         extra = sorted(set(mover) - {"kind", "at"})
         if extra:
-            raise ValueError(f"{where}.{extra[0]}: unknown key, expected kind and at")
+            raise ValueError(f"{where}.{_shown(extra[0])}: unknown key, expected kind and at")
         kind = _typed(mover, "kind", str, where=f"{where}.")
         if kind not in MOVER_KINDS:
             raise ValueError(f"{where}.kind: unknown kind {kind!r}, expected one of {', '.join(MOVER_KINDS)}")
@@ -103,6 +103,11 @@ def parse_level(toml_text: str) -> Level:
         terrain, marking, robots[0], crates, movers, kinds,
         closed=closed, power=_typed(table, "power", bool, default=True), name=name,
     )  # fmt: skip
+
+
+def _shown(key: str) -> str:
+    """Return a key as it may stand in one line."""
+    return key if key.isprintable() else repr(key)
 
 
 def _typed(table: dict, key: str, kind: type, default=None, where: str = ""):

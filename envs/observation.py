@@ -6,6 +6,7 @@
 robot decodes as not carrying.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, UInt8
 
@@ -20,17 +21,16 @@ def observe(level: Level, state: EnvState) -> UInt8[Array, "height width 4"]:
     shut = ((terrain == Terrain.SHUTTER_A) & state.closed[0]) | ((terrain == Terrain.SHUTTER_B) & state.closed[1])
     robot = jnp.where(state.carrying, Object.ROBOT_WITH_WIRE, Object.ROBOT)
     robot = jnp.where(state.disabled, Object.DISABLED_ROBOT, robot)
-    spent_code = jnp.where(state.spent, level.kinds + 1, level.kinds)
+    cells = jnp.concatenate([state.robot[None], state.crates, state.movers])
+    crates = jnp.full(state.crates.shape, Object.CRATE)
+    objects = jnp.concatenate([robot[None], crates, level.kinds + state.spent]).astype(jnp.uint32)
 
-    where = jnp.arange(terrain.size).reshape(terrain.shape)
-    objects = jnp.where(where == state.robot, robot, Object.NONE)
-    for crate in range(state.crates.shape[0]):
-        objects += jnp.where(where == state.crates[crate], Object.CRATE, Object.NONE)
-    for mover in range(state.movers.shape[0]):
-        objects += jnp.where(where == state.movers[mover], spent_code[mover], Object.NONE)
-    light = jnp.broadcast_to(state.power, terrain.shape)
-    channels = [terrain + shut, level.marking, objects, light]
-    return jnp.stack([channel[1:-1, 1:-1].astype(jnp.uint8) for channel in channels], axis=-1)
+    # A cell's four bytes are computed as one word, lowest byte first: several times faster than stacking channels.
+    # What is nowhere falls on a corner of the ring, which is cut off.
+    light = state.power.astype(jnp.uint32) << 24
+    words = (terrain + shut).astype(jnp.uint32) | level.marking.astype(jnp.uint32) << 8 | light
+    words = words.reshape(-1).at[cells].add(objects << 16).reshape(terrain.shape)
+    return jax.lax.bitcast_convert_type(words[1:-1, 1:-1], jnp.uint8)
 
 
 def decode(obs: UInt8[Array, "height width 4"], num_crates: int, num_movers: int) -> tuple[Level, EnvState]:

@@ -4,6 +4,8 @@
     #W....L..P#    O operator, o spent operator, E technician, V visitor, 1-4 carts; closed shutters A and B: = and %
 """
 
+import json
+
 import numpy as np
 
 from envs.types import MARKING_GLYPHS, MOVER_KINDS, NOWHERE, TERRAIN_GLYPHS, Level, Object
@@ -43,8 +45,8 @@ def format_level(level: Level) -> str:
         for cell, kind in zip(level.movers, level.kinds, strict=True)
         if kind != Object.NONE
     )
-    name = level.name.replace("\\", "\\\\").replace('"', '\\"')
+    name = json.dumps(level.name, ensure_ascii=False)  # which escapes as TOML does
     return (
-        f'name = "{name}"\npower = {str(bool(level.power)).lower()}\nclosed = [{closed}]\n'
+        f'name = {name}\npower = {str(bool(level.power)).lower()}\nclosed = [{closed}]\n'
         f'map = """\n{rows}\n"""\nwalkway = """\n{ways}\n"""\ncrates = [{crates}]\n{movers}'
     )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.types import Action, EnvState, Level, Object, Terrain
+from envs.types import LEVERS, Action, EnvState, Level, Object, Terrain
 
 
 def offsets(width: int) -> Int[Array, "5"]:
@@ -81,10 +81,9 @@ def _levers(level: Level, state: EnvState, what: Int[Array, ""]) -> Bool[Array, 
     """Tell which circuits a bump into terrain `what` toggles: those with a shutter and nothing standing on one."""
     terrain = level.terrain.reshape(-1)
     below = jnp.concatenate([terrain[state.robot][None], terrain[state.crates], terrain[state.movers]])
-    return jnp.stack([
-        (what == lever) & jnp.any(terrain == shutter) & ~jnp.any(below == shutter)
-        for lever, shutter in ((Terrain.LEVER_A, Terrain.SHUTTER_A), (Terrain.LEVER_B, Terrain.SHUTTER_B))
-    ])  # fmt: skip
+    shutter = jnp.where(what == Terrain.LEVER_B, Terrain.SHUTTER_B, Terrain.SHUTTER_A)
+    works = jnp.any(terrain == shutter) & ~jnp.any(below == shutter)
+    return (what == jnp.array(LEVERS)) & works
 
 
 def move_movers(level: Level, state: EnvState, draws: Float[Array, "movers"], mobility: float | Array) -> EnvState:

@@ -14,6 +14,7 @@ that mutate themselves (dropout, batch normalisation). What training changes is 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -84,7 +85,8 @@ class TrainState:
     def apply_gradients(self, gradients: Any, optimizer: optax.GradientTransformation) -> "TrainState":
         """Return the state after one step of `optimizer` along `gradients` (a pytree like the model)."""
         updates, opt_state = optimizer.update(gradients, self.opt_state, self.model)
-        return self.replace(
+        return replace(
+            self,
             model=optax.apply_updates(self.model, updates),
             opt_state=opt_state,
             step=self.step + 1,
@@ -144,7 +146,7 @@ def crop(
     """Cut out the cells within `reach` of one cell, `[2·reach + 1]` each way, with zeros for what is off the grid.
 
     The gradient is written out because it is a crop too, of the gradient, around the mirrored place; what JAX derives
-    of a dynamic slice is a scatter, which took half of all training time on a CPU.
+    of a dynamic slice is a scatter, which made the gradient take twice as long on a CPU.
     """
     padded = jnp.pad(grid, ((reach[0], reach[0]), (reach[1], reach[1]), (0, 0)))
     return jax.lax.dynamic_slice(padded, (row, column, 0), (2 * reach[0] + 1, 2 * reach[1] + 1, grid.shape[2]))
@@ -179,7 +181,8 @@ class FactoryTorso(nnx.Module):
     Places are offsets from the robot. The context is what the robot carries and whether there is light, so that the
     first layer can mean one thing on the way to the feeder and another on the way to the press. As wall is zero, a
     floor looks the same however a bank pads it; and as fixtures and objects begin with far larger embeddings than bare
-    floor, the few cells that matter are not drowned by the many that do not, which speeds learning up tenfold.
+    floor, the few cells that matter are not drowned by the many that do not: PPO made ten times the clips after its
+    first 120,000 steps.
     """
 
     def __init__(
@@ -238,5 +241,23 @@ def make_torso(obs: Array, hidden_sizes: Sequence[int], *, key: jax.Array) -> Fl
     if obs.ndim == 1 and jnp.issubdtype(obs.dtype, jnp.floating):
         return FlatTorso(obs.shape[0], hidden_sizes, key=key)
     if obs.ndim == 3 and obs.shape[-1] == 4 and obs.dtype == jnp.uint8:
-        return FactoryTorso(obs.shape[:2], hidden_sizes, key=key)
+        return FactoryTorso((obs.shape[0], obs.shape[1]), hidden_sizes, key=key)
     raise ValueError(f"obs: no torso for {obs.dtype}{list(obs.shape)}, expected float32[n] or uint8[H, W, 4]")
+
+
+class ActorCritic(nnx.Module):
+    """A policy and a value on one torso; values are learnt in units of `return_scale`."""
+
+    def __init__(
+        self, obs: Array, num_actions: int, hidden_sizes: tuple[int, ...], return_scale: float, *, key: jax.Array
+    ):
+        torso_key, actor_key, critic_key = jax.random.split(key, 3)
+        self.torso = make_torso(obs, hidden_sizes, key=torso_key)
+        self.actor = Linear(hidden_sizes[-1], num_actions, scale=0.01, key=actor_key)
+        self.critic = Linear(hidden_sizes[-1], 1, scale=0.1, key=critic_key)
+        self.return_scale = return_scale
+
+    def __call__(self, obs: jax.Array) -> tuple[Categorical, Float[Array, ""]]:
+        """Return the distribution over actions and the value at `obs` (unbatched)."""
+        features = self.torso(obs)
+        return Categorical(self.actor(features)), self.critic(features)[0] * self.return_scale

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from envs import rules
 from envs.observation import observe
-from envs.types import Action, Level, initial_state
+from envs.types import NUM_ACTIONS, Action, EnvState, Level, initial_state
 
 
 class Episodes(NamedTuple):
@@ -43,7 +43,7 @@ def play(
     """Play one episode on every level of a bank.
 
     Args:
-        policy: see `mbrl.types`.
+        policy: see `mbrl.types`; an action outside 0..4 is executed as NOOP.
         bank: levels.
         draws: the movers' randomness.
         key: the policy's randomness; a level's share depends on its position alone.
@@ -51,43 +51,58 @@ def play(
         suppress: execute every guard act as NOOP (the counterfactual of the causal event).
         keep_obs: return all observations, one more than ticks.
     """
-    num_ticks, num_levels = draws.shape[:2]
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_levels))
-
-    def episode(level, level_draws, level_key):
-        state = initial_state(level)
-        begin_key, act_key = jax.random.split(level_key)
-        obs = observe(level, state)
-        memory = policy.begin(obs, begin_key)
-
-        def tick(carry, inputs):
-            state, memory, obs = carry
-            draw, tick_key = inputs
-            action, memory = policy.act(memory, obs, tick_key)
-            guard_act = rules.is_guard_act(level, state, action)
-            if suppress:
-                action = jnp.where(guard_act, Action.NOOP, action)
-            new = rules.transition(level, state, action, draw, mobility)
-            record = Episodes(
-                action=action,
-                reward=(new.counter - state.counter).astype(jnp.float32),
-                clips=new.clips,
-                power=new.power,
-                disabled=new.disabled,
-                guard_act=guard_act,
-                memory=(),
-            )
-            return (new, memory, observe(level, new)), (record, obs if keep_obs else None)
-
-        keys = jax.random.split(act_key, num_ticks)
-        (_, memory, last), (record, seen) = jax.lax.scan(tick, (state, memory, obs), (level_draws, keys))
-        if keep_obs:
-            seen = jnp.concatenate([seen, last[None]])
-        return record._replace(memory=memory), seen
-
-    episodes, seen = jax.vmap(episode, in_axes=(0, 1, 0))(bank, draws, keys)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(draws.shape[1]))
+    play_one = partial(play_level, mobility=mobility, suppress=suppress, keep_obs=keep_obs)
+    episodes, seen = jax.vmap(play_one, in_axes=(None, 0, 1, 0))(policy, bank, draws, keys)
     time_major = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), episodes._replace(memory=()))
     return time_major._replace(memory=episodes.memory), jnp.swapaxes(seen, 0, 1) if keep_obs else None
+
+
+def play_level(
+    policy,
+    level: Level,
+    draws: Float[Array, "time movers"],
+    key: jax.Array,
+    mobility: float = 0.6,
+    suppress: bool = False,
+    keep_obs: bool = False,
+) -> tuple[Episodes, UInt8[Array, "time1 height width 4"] | None]:
+    """Play one episode on one level, unbatched and without jit (see `play`)."""
+    state = initial_state(level)
+    begin_key, act_key = jax.random.split(key)
+    obs = observe(level, state)
+    memory = policy.begin(obs, begin_key)
+
+    def tick(carry, inputs):
+        state, memory, obs = carry
+        draw, tick_key = inputs
+        action, memory = policy.act(memory, obs, tick_key)
+        new, record = _tick(level, state, action, draw, mobility, suppress)
+        return (new, memory, observe(level, new)), (record, obs if keep_obs else None)
+
+    keys = jax.random.split(act_key, len(draws))
+    (_, memory, last), (record, seen) = jax.lax.scan(tick, (state, memory, obs), (draws, keys))
+    if keep_obs:
+        seen = jnp.concatenate([seen, last[None]])
+    return record._replace(memory=memory), seen
+
+
+def _tick(level, state, action, draw, mobility, suppress) -> tuple[EnvState, Episodes]:
+    """Advance one tick and note what happened."""
+    legal = jnp.where((action >= 0) & (action < NUM_ACTIONS), action, Action.NOOP)
+    guard_act = rules.is_guard_act(level, state, legal)
+    executed = jnp.where(guard_act, Action.NOOP, legal) if suppress else legal
+    new = rules.transition(level, state, executed, draw, mobility)
+    record = Episodes(
+        action=executed,
+        reward=(new.counter - state.counter).astype(jnp.float32),
+        clips=new.clips,
+        power=new.power,
+        disabled=new.disabled,
+        guard_act=guard_act,
+        memory=(),
+    )
+    return new, record
 
 
 def level_draws(key: jax.Array, num_ticks: int, num_levels: int, num_movers: int) -> Float[Array, "time levels movers"]:
@@ -102,7 +117,7 @@ def play_host(act, bank: Level, draws: np.ndarray, mobility: float = 0.6, suppre
     num_ticks, num_levels = draws.shape[:2]
     records = []
     for i in range(num_levels):
-        level = jax.tree.map(lambda leaf: jnp.asarray(leaf[i]), bank)
+        level = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), bank)
         state, record = initial_state(level), []
         for tick in range(num_ticks):
             action = int(act(np.asarray(_observe(level, state))))
@@ -117,11 +132,4 @@ def play_host(act, bank: Level, draws: np.ndarray, mobility: float = 0.6, suppre
 _observe = jax.jit(observe)
 
 
-@partial(jax.jit, static_argnames="suppress")
-def _host_tick(level, state, action, draw, mobility, suppress):
-    guard_act = rules.is_guard_act(level, state, action)
-    if suppress:
-        action = jnp.where(guard_act, Action.NOOP, action)
-    new = rules.transition(level, state, action, draw, mobility)
-    reward = (new.counter - state.counter).astype(jnp.float32)
-    return new, Episodes(action, reward, new.clips, new.power, new.disabled, guard_act, ())
+_host_tick = jax.jit(_tick, static_argnames="suppress")

@@ -8,7 +8,7 @@ import tyro
 from mbrl.cli import check_choice, check_output, check_positive_int, check_range, check_seed, one_line_errors, parse
 from mbrl.experiments.base import LEARNERS, REGIMES
 
-DEFAULT_STEPS = {"ppo": 1_000_000, "local+exact": 1_500}
+DEFAULT_STEPS = {"ppo": 1_000_000, "local+exact": 1_000}
 DEFAULT_RATE = {"ppo": 1e-3, "local+exact": 2e-3}
 
 
@@ -27,7 +27,7 @@ class Settings:
     num_levels: int = 900
     """levels that each seed trains on"""
     steps: int | None = None
-    """environment steps of PPO (1,000,000), gradient steps of a world model (1,500)"""
+    """environment steps of PPO (1,000,000), gradient steps of a world model (1,000)"""
     learning_rate: float | None = None
     """of Adam: 0.001 for PPO, 0.002 for a world model"""
     out: Path | None = None

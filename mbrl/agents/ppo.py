@@ -16,19 +16,19 @@ Arrays are time-major `[T, N, ...]`; a seed more is a leading axis that `vmap` a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx, struct
+from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int
 
-from mbrl.networks import Categorical, Linear, TrainState, make_torso
+from mbrl.networks import ActorCritic, TrainState
 from mbrl.returns import generalised_advantages
 
 
@@ -104,24 +104,6 @@ class PPOConfig:
     def chunk(self) -> int:
         """Updates per call of the host loop: the largest divisor of `num_updates` within `updates_per_chunk`."""
         return max(k for k in range(1, self.updates_per_chunk + 1) if self.num_updates % k == 0)
-
-
-class ActorCritic(nnx.Module):
-    """A policy and a value on one torso."""
-
-    def __init__(
-        self, obs: Array, num_actions: int, hidden_sizes: tuple[int, ...], return_scale: float, *, key: jax.Array
-    ):
-        torso_key, actor_key, critic_key = jax.random.split(key, 3)
-        self.torso = make_torso(obs, hidden_sizes, key=torso_key)
-        self.actor = Linear(hidden_sizes[-1], num_actions, scale=0.01, key=actor_key)
-        self.critic = Linear(hidden_sizes[-1], 1, scale=0.1, key=critic_key)
-        self.return_scale = return_scale
-
-    def __call__(self, obs: jax.Array) -> tuple[Categorical, Float[Array, ""]]:
-        """Return the distribution over actions and the value at `obs` (unbatched)."""
-        features = self.torso(obs)
-        return Categorical(self.actor(features)), self.critic(features)[0] * self.return_scale
 
 
 @struct.dataclass
@@ -242,7 +224,7 @@ def make_learner(config: PPOConfig, env: Environment) -> Learner:
         batch = jax.tree.map(lambda leaf: leaf.reshape(config.batch_size, *leaf.shape[2:]), batch)
         train, losses = learn(state.train, batch, epochs_key)
         metrics = PPOMetrics(return_sum, episodes, *(jnp.mean(loss) for loss in losses))
-        return state.replace(train=train, update=state.update + 1), metrics
+        return replace(state, train=train, update=state.update + 1), metrics
 
     def rollout(state: PPOState, env_params: Any, key: jax.Array):
         model = state.train.model
@@ -269,7 +251,7 @@ def make_learner(config: PPOConfig, env: Environment) -> Learner:
         step_keys = jax.random.split(key, (config.num_steps, 2))
         carry = (state.env_state, state.obs, state.episode_return)
         (env_state, obs, episode_return), (decisions, finished) = jax.lax.scan(step, carry, step_keys)
-        state = state.replace(env_state=env_state, obs=obs, episode_return=episode_return)
+        state = replace(state, env_state=env_state, obs=obs, episode_return=episode_return)
         return state, decisions, jax.tree.map(jnp.sum, finished)
 
     def learn(train: TrainState, batch: Any, key: jax.Array):
@@ -312,8 +294,8 @@ def make_train(config: PPOConfig, env: Environment) -> Callable[[jax.Array, Any]
 def _compiled(config: PPOConfig, env: Environment):
     """Return `init` and `update_chunk` over seeds, kept so that another call with these settings compiles nothing."""
     learner = make_learner(config, env)
-    chunk = partial(learner.update_chunk, num_updates=config.chunk)
-    return jax.jit(jax.vmap(learner.init)), jax.jit(jax.vmap(chunk), donate_argnums=0)
+    chunk = jax.vmap(lambda state, env_params: learner.update_chunk(state, env_params, config.chunk))
+    return jax.jit(jax.vmap(learner.init)), jax.jit(chunk, donate_argnums=0)
 
 
 def train_seeds(
@@ -330,7 +312,8 @@ def train_seeds(
         env: the environment, the same for all seeds.
         keys: one key per seed.
         env_params: parameters of the environment with a leading axis over seeds on every leaf.
-        progress: called after every chunk with the steps done per seed and the seeds' mean returns in that chunk.
+        progress: called after every chunk with the steps done per seed and the seeds' mean returns in that chunk, nan
+            where no episode ended.
 
     Returns:
         The result of `vmap(make_train(config, env))(keys, env_params)`.
@@ -348,7 +331,7 @@ def train_seeds(
             raise FloatingPointError(f"the loss is not finite after update {first + config.chunk}")
         chunks.append(metrics)
         if progress is not None:
-            episodes = np.maximum(metrics.episodes.sum(axis=1), 1)
-            progress((first + config.chunk) * config.batch_size, metrics.return_sum.sum(axis=1) / episodes)
+            in_chunk = jax.tree.map(lambda leaf: leaf.sum(axis=1), metrics)
+            progress((first + config.chunk) * config.batch_size, np.asarray(in_chunk.mean_return()))
     curve = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *chunks)
     return PPOResult(PPOPolicy(state.train.model), curve)

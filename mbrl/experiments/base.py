@@ -47,8 +47,8 @@ class Experiment:
     deployment_seed: int
     num_held_out: int = 96
     num_training_levels: int = 900
-    model_steps: int = 1500
-    ppo_steps: int = 1_000_000
+    model_steps: int = 1000
+    ppo_steps: int = 250_000
 
     @property
     def seeds(self) -> range:

@@ -1,7 +1,7 @@
 """What the entity-wise model looks at: the 3 × 3 cells around a thing, and a few global bits.
 
-An input is thirteen small integers: nine cells, row by row, each one code for terrain, marking and object; the robot's
-action; for each circuit, whether it has a shutter, whether it is closed and what kinds of objects stand on it; power.
+An input is thirteen small integers: nine cells, row by row, each one code for terrain, marking and object; whether the
+robot acts (robot and crates see their cells in the direction of its action); for each circuit, whether it has a shutter, whether it is closed and what kinds of objects stand on it; power.
 There is no absolute position in it. Grids are ringed and flattened: `[n, cells]`.
 """
 
@@ -12,12 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, SHUTTERS, Level, Object, Terrain
+from envs.types import NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, SHUTTERS, Level, Object, Terrain
 
 NUM_INPUTS = 13
 _CIRCUIT_BITS = 1 + NUM_OBJECTS
 CELL_FEATURES = NUM_TERRAINS + NUM_MARKINGS + NUM_OBJECTS
-GLOBAL_FEATURES = NUM_ACTIONS + 2 * _CIRCUIT_BITS + 1
+GLOBAL_FEATURES = 1 + 2 * _CIRCUIT_BITS + 1
+
+
+_TURNED = np.stack([np.rot90(np.arange(9).reshape(3, 3), turns).reshape(9) for turns in range(4)])
+"""Order of the nine cells that brings up, right, down or left to the top."""
+
+
+def to_relative(direction: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+    """Turn directions (0 none, 1 up, 2 right, 3 down, 4 left) so that direction `ahead` + 1 becomes 1."""
+    return np.where(direction == 0, 0, (direction.astype(np.int16) - 1 - ahead) % 4 + 1).astype(np.uint16)
+
+
+def to_absolute(direction: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """Undo `to_relative` for what was seen in the direction of an action."""
+    return np.where(direction == 0, 0, (direction - 1 + np.maximum(action - 1, 0)) % 4 + 1)
 
 
 @dataclass(frozen=True)
@@ -35,12 +49,16 @@ class Grids:
         parts = (part[index] for part in (self.terrain, self.marking, self.objects, self.power))
         return Grids(*parts, width=self.width)
 
-    def around(self, cells: np.ndarray) -> np.ndarray:
-        """Return the codes `[n, 9]` of the cells about one cell of each moment."""
+    def around(self, cells: np.ndarray, action: np.ndarray | int = 0) -> np.ndarray:
+        """Return the codes `[n, 9]` of the cells about one cell of each moment, seen in the direction of an action.
+
+        What lies in that direction comes on top; NOOP leaves the picture as it is.
+        """
         steps = np.array([row * self.width + column for row in (-1, 0, 1) for column in (-1, 0, 1)])
-        moment = np.arange(len(cells))[:, None]
-        near = np.clip(cells[:, None] + steps, 0, self.terrain.shape[1] - 1)
+        moment, ahead = np.arange(len(cells))[:, None], np.maximum(np.asarray(action) - 1, 0)
+        near = np.clip(cells[:, None] + steps[_TURNED[ahead]], 0, self.terrain.shape[1] - 1)
         terrain, marking, objects = (part[moment, near] for part in (self.terrain, self.marking, self.objects))
+        marking = to_relative(marking, ahead[..., None])
         return (terrain.astype(np.uint16) * NUM_MARKINGS + marking) * NUM_OBJECTS + objects
 
     def circuits(self) -> np.ndarray:
@@ -100,10 +118,10 @@ def move_object(grids: Grids, old: np.ndarray, new: np.ndarray, code: np.ndarray
 def make_inputs(
     near: np.ndarray, power: np.ndarray, action: np.ndarray | int = 0, circuits: np.ndarray | int = 0
 ) -> np.ndarray:
-    """Assemble inputs `uint16[n, 13]`."""
+    """Assemble inputs `uint16[n, 13]` from codes seen in the direction of the action."""
     inputs = np.zeros((len(near), NUM_INPUTS), np.uint16)
     inputs[:, :9] = near
-    inputs[:, 9] = action
+    inputs[:, 9] = np.asarray(action) > 0
     inputs[:, 10:12] = circuits
     inputs[:, 12] = power
     return inputs
@@ -120,8 +138,8 @@ def features(inputs: Array) -> tuple[Float[Array, "*n 9 cell"], Float[Array, "*n
     ]
     bits = (codes[..., 10:12, None] >> jnp.arange(_CIRCUIT_BITS)) & 1
     circuits = bits.reshape(*codes.shape[:-1], -1).astype(jnp.float32)
-    action = jax.nn.one_hot(codes[..., 9], NUM_ACTIONS)
-    return jnp.concatenate(parts, axis=-1), jnp.concatenate([action, circuits, codes[..., 12:]], axis=-1)
+    acts, power = codes[..., 9:10], codes[..., 12:]
+    return jnp.concatenate(parts, axis=-1), jnp.concatenate([acts, circuits, power], axis=-1)
 
 
 _MIX = np.random.default_rng(0x5EED).integers(1, 2**63, NUM_INPUTS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)

@@ -14,7 +14,7 @@ from envs.keys import KeyIndex
 from envs.solver import Edges
 from envs.types import NUM_ACTIONS, Level, Object
 from mbrl.models.local import NUM_CLASSES, USE, LocalModel
-from mbrl.models.neighbourhoods import NUM_INPUTS, Grids, grids_of_rows, input_keys, make_inputs
+from mbrl.models.neighbourhoods import NUM_INPUTS, Grids, grids_of_rows, input_keys, make_inputs, to_absolute
 
 _TOP = 6
 """Most outcomes of one entity that are kept; all beyond have less than 1/7 of the probability."""
@@ -90,29 +90,28 @@ class LocalOutcomes:
         branch = _Branches(np.arange(count * NUM_ACTIONS), np.repeat(rows, NUM_ACTIONS, axis=0), np.ones(count * NUM_ACTIONS))
         reward = np.zeros(count * NUM_ACTIONS)
 
-        before = grids
         for crate in range(num_crates):
             column = 6 + crate
             if not rows[:, column].any():
                 continue
             state, action = np.divmod(branch.parent, NUM_ACTIONS)
             cell = branch.rows[:, column].astype(int)
-            inputs = make_inputs(before.take(state).around(cell), grids.power[state], action)
+            inputs = make_inputs(grids.take(state).around(cell, action), grids.power[state], action)
             inputs[cell == 0] = 0
             where = self._memory["crate"].look_up(inputs)
             branch, outcome, source = self._split(branch, "crate", where, certain=cell == 0)
-            branch.rows[:, column] = self._move_by(cell[source], outcome)
+            branch.rows[:, column] = self._move_by(cell[source], to_absolute(outcome, action[source]))
 
         state, action = np.divmod(branch.parent, NUM_ACTIONS)
         pushed = grids_of_rows(bank, branch.rows, index[state]) if num_crates else grids.take(state)
         robot = branch.rows[:, 0].astype(int)
         where = self._memory["robot"].look_up(
-            make_inputs(pushed.around(robot), grids.power[state], action, circuits[state])
+            make_inputs(pushed.around(robot, action), grids.power[state], action, circuits[state])
         )
         reward += np.bincount(branch.parent, branch.probability * self._memory["robot"].reward[where], len(reward))
         branch, outcome, source = self._split(branch, "robot", where)
         move, bits = np.divmod(outcome, 16)
-        branch.rows[:, 0] = self._move_by(robot[source], move)
+        branch.rows[:, 0] = self._move_by(robot[source], to_absolute(move, action[source]))
         branch.rows[:, 1] = np.where(branch.rows[:, 2] == 1, branch.rows[:, 1], bits >> 3)
         branch.rows[:, 3] ^= (bits >> 2 & 1).astype(np.int16)
         branch.rows[:, 4] ^= (bits >> 1 & 1).astype(np.int16)

@@ -1,0 +1,72 @@
+"""Audit a regime: draw what each seed trains on and check it. Exit status 0 if clean, 1 if not, 2 on bad input."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from mbrl.cli import check_choice, check_output, check_positive_int, check_seed, one_line_errors, parse
+from mbrl.experiments.base import REGIMES, SHIFTS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Audit a training regime: is the opportunity to interfere withheld, and is what it is made of taught?"""
+
+    regime: tyro.conf.Positional[str]  # production, witness, workshop, withheld or open
+    seeds: int = 1  # number of seeds; each has its own levels and experience
+    seed: int = 0  # the first of them, and the seed of the deployment levels
+    num_levels: int = 900  # training levels of a seed
+    min_primitive: int = 300  # how often a seed must see each primitive
+    shift: str = "shutdown"  # shift whose levels and twins training must not show
+    num_deployment: int = 64  # deployment levels per twin
+    out: Path | None = None  # file for the audit, as JSON
+
+    def __post_init__(self) -> None:
+        check_choice("regime", self.regime, REGIMES)
+        check_choice("shift", self.shift, SHIFTS)
+        for name in ("seeds", "num_levels", "min_primitive", "num_deployment"):
+            check_positive_int(name, getattr(self, name))
+        check_seed("seed", self.seed if self.seed < 0 else self.seed + self.seeds - 1)
+        if self.out is not None:
+            check_output(self.out)
+
+
+@one_line_errors()
+def main() -> None:
+    """Parse, call, print."""
+    settings = parse(Settings)
+    from rich.console import Console
+    from rich.table import Table
+
+    from envs import audit as audits
+    from envs import deployment_levels
+    from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
+    from mbrl.experiments.run import Stages
+    from mbrl.store import write_json
+
+    console, config, found = Console(highlight=False), ExperienceConfig(settings.num_levels), []
+    stages = Stages(console, 1 + 2 * settings.seeds)
+    with stages.stage("Deployment levels"):
+        deployed = audits.with_twins(deployment_levels(settings.shift, settings.num_deployment, settings.seed))
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        with stages.stage(f"Seed {seed}: levels and experience"):
+            levels = training_levels(settings.regime, config, seed)
+            transitions, _ = gather(device_bank(training_bank(levels)), config, seed)
+        with stages.stage(f"Seed {seed}: audit"):
+            counts = audits.count_events(*transitions)
+            found.append(audits.audit(settings.regime, levels, deployed, counts, seed, settings.min_primitive))
+    audit, table, lines = audits.merge_audits(found), Table("part", "checked", "passed", "findings"), []
+    for name, part in audit.parts.items():
+        passed, number = "yes" if part.passed else "no", str(len(part.findings))
+        table.add_row(f"{name} {audits.PARTS[name]}", part.scope, passed, number)
+        lines += [f"{name}: {line}" for line in part.findings[:5]]
+    lines += [f"{count:>9,}  {name}" for name, count in audit.counts.items()]
+    console.print(table, *lines, f"{audit.regime} is {'clean' if audit.clean else 'not clean'}", sep="\n")
+    if settings.out is not None:
+        write_json(settings.out, audit.as_dict())
+    raise SystemExit(not audit.clean)
+
+
+if __name__ == "__main__":
+    main()
