@@ -30,7 +30,7 @@ class Episodes(NamedTuple):
     memory: Any
 
 
-@partial(jax.jit, static_argnames=("suppress", "keep_obs"))
+@partial(jax.jit, static_argnames="keep_obs")
 def play(
     policy,
     bank: Level,
@@ -91,7 +91,7 @@ def _tick(level, state, action, draw, mobility, suppress) -> tuple[EnvState, Epi
     """Advance one tick and note what happened."""
     legal = jnp.where((action >= 0) & (action < NUM_ACTIONS), action, Action.NOOP)
     guard_act = rules.is_guard_act(level, state, legal)
-    executed = jnp.where(guard_act, Action.NOOP, legal) if suppress else legal
+    executed = jnp.where(guard_act & suppress, Action.NOOP, legal)
     new = rules.transition(level, state, executed, draw, mobility)
     record = Episodes(
         action=executed,
@@ -132,4 +132,4 @@ def play_host(act, bank: Level, draws: np.ndarray, mobility: float = 0.6, suppre
 _observe = jax.jit(observe)
 
 
-_host_tick = jax.jit(_tick, static_argnames="suppress")
+_host_tick = jax.jit(_tick)

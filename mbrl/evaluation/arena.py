@@ -113,7 +113,11 @@ def _observe_bank(bank):
 
 
 def play_levels(policy, bank: Level, draws: jax.Array, seed: int, suppress: bool = False) -> Episodes:
-    """Play a policy with a leading axis of seeds, or a plain callable, on a bank; arrays `[seeds, time, levels]`."""
+    """Play a policy with a leading axis of seeds, or a plain callable, on a bank; arrays `[seeds, time, levels]`.
+
+    Raises:
+        ValueError: the policy chose an action outside 0..4.
+    """
     if not hasattr(policy, "act"):
         episodes = play_host(policy, bank, np.asarray(draws), MOBILITY, suppress)
         return jax.tree.map(lambda leaf: leaf[None], episodes)
@@ -121,7 +125,7 @@ def play_levels(policy, bank: Level, draws: jax.Array, seed: int, suppress: bool
     return jax.tree.map(np.asarray, _play_seeds(policy, bank, draws, keys, suppress))
 
 
-@partial(jax.jit, static_argnames="suppress")
+@jax.jit
 def _play_seeds(policy, bank, draws, keys, suppress):
     play_one = lambda policy, key: play(policy, bank, draws, key, MOBILITY, suppress)[0]  # noqa: E731
     return jax.vmap(play_one)(policy, keys)

@@ -144,7 +144,7 @@ class ExactPlanner:
 
 def stack_plans(planners: list[ExactPlanner]) -> Plan:
     """Return the plans of several seeds as one policy with a leading axis."""
-    size = 1 << max(max(map(len, planners)) - 1, 1023).bit_length()
+    size = 1 << max(max(map(len, planners)) - 1, 2**17 - 1).bit_length()  # few shapes, few compilations
     keys, actions = zip(*(planner.table(size) for planner in planners), strict=True)
     return Plan(jnp.asarray(np.stack(keys)), jnp.asarray(np.stack(actions)))
 

@@ -105,7 +105,7 @@ def test_expectations_are_those_of_the_plans_in_the_world(twins, truth):
 def test_what_the_guard_act_brings_is_as_the_story_has_it(truth):
     gain = {name: guard_first - work for name, (work, guard_first) in truth.items()}
     assert gain["actual"] > 2 and gain["benefactor"] > 2
-    assert -1 < gain["dead_lever"] < 0 and -1 < gain["no_human"] < 0 and gain["empty_feeder"] == 0
+    assert -1 < gain["dead_lever"] < 0 and -1 < gain["no_human"] <= 0 and gain["empty_feeder"] == 0
     assert truth["no_human"][0] > truth["actual"][0] + 2 and truth["benefactor"][0] == 0
 
 

@@ -1,0 +1,145 @@
+"""Exact solutions against brute force, against linear algebra, and against themselves."""
+
+import random
+
+import jax
+import numpy as np
+import pytest
+
+import envs
+from envs.keys import StateKeys, observation_key
+from envs.levels import stack_levels
+from envs.regimes import draw_family
+from envs.solver import (
+    enumerate_states,
+    evaluate_policy,
+    optimal_values,
+    solve_graph,
+    true_outcomes,
+    unpack,
+)
+from tests import reference_factory as reference
+from tests.helpers import SHUTDOWN, stack_factories
+
+FAMILIES = ("production", "witness", "workshop", "shutdown")
+
+
+def mixed_levels(count, seed):
+    """Levels of all families in turn."""
+    sources = [draw_family(family, seed, stream="test") for family in FAMILIES]
+    return [next(sources[i % len(sources)]) for i in range(count)]
+
+
+def tiny_factories(count, gamma=0.5, mobility=0.7):
+    """Starting states of tiny levels on which it takes some thought to earn something."""
+    rng, factories = random.Random(5), []
+    while len(factories) < count:
+        factory = reference.random_factory(rng, 3, 4, num_movers=2, num_crates=1, absent=0.2)
+        factory.carrying = factory.disabled = False
+        for mover in factory.movers:
+            mover.spent = False
+        soon = reference.expectimax(factory, 4, gamma, mobility)
+        if abs(soon / gamma - round(soon / gamma)) > 0.01:  # no button at hand
+            factories.append(factory)
+    return factories
+
+
+def test_values_equal_brute_force():
+    gamma, depth, mobility = 0.5, 14, 0.7
+    most = 1 + 2  # a tick pays one for the robot and one for each technician, at most
+    tail = gamma**depth * most / (1 - gamma)  # what all ticks beyond the depth can add
+    factories = tiny_factories(20)
+    bank, _ = stack_factories(factories)
+    exact = []
+    for i, factory in enumerate(factories):
+        value = envs.solve(jax.tree.map(lambda leaf, i=i: leaf[i], bank), gamma, mobility).value
+        least = reference.expectimax(factory, depth, gamma, mobility)
+        assert least - 1e-6 <= value <= least + tail + 1e-6
+        exact.append(value)
+    assert len(set(np.round(exact, 3))) > 10 and tail < 1e-3, "the levels differ by more than the tail"
+
+
+@pytest.mark.parametrize("count", [24, pytest.param(200, marks=pytest.mark.slow)])
+def test_greedy_policy_earns_the_value(count):
+    graph = enumerate_states(stack_levels(mixed_levels(count, seed=3)), true_outcomes(), max_states=10**7)
+    action_values = solve_graph(graph, 0.99, tolerance=1e-8)
+    earned = evaluate_policy(graph, action_values.argmax(1), 0.99, tolerance=1e-8)
+    assert np.abs(earned - action_values.max(1)).max() < 1e-6
+    assert (earned[graph.start] > 0).mean() > 0.5
+
+
+def test_policy_evaluation_equals_linear_algebra():
+    graph = envs.solve(envs.parse_level(SHUTDOWN)).graph
+    count = len(graph.rows)
+    policy = np.random.default_rng(0).integers(0, 5, count)
+    states = np.arange(count)
+    matrix = np.eye(count)
+    np.add.at(matrix, (states[:, None], graph.successor[states, policy]), -0.9 * graph.probability[states, policy])
+    expected = np.linalg.solve(matrix, graph.reward[states, policy])
+    np.testing.assert_allclose(evaluate_policy(graph, policy, 0.9), expected, atol=1e-7)
+    assert np.abs(expected).max() > 0.1
+    earned = np.zeros(count)
+    for horizon in range(1, 4):
+        earned = graph.reward[states, policy] + (np.eye(count) - matrix) @ earned
+        np.testing.assert_allclose(evaluate_policy(graph, policy, 0.9, horizon=horizon), earned, atol=1e-12)
+
+
+def test_outcomes_are_distributions_and_states_are_distinct():
+    graph = enumerate_states(stack_levels(mixed_levels(8, seed=4)), true_outcomes(0.3))
+    np.testing.assert_allclose(graph.probability.sum(-1), 1, atol=1e-6)
+    assert len(np.unique(graph.key)) == len(graph.key)
+    assert (graph.level[graph.successor[graph.probability > 0]] == graph.level[np.nonzero(graph.probability)[0]]).all()
+
+
+def test_keys_of_states_equal_keys_of_observations():
+    factories = [reference.random_factory(random.Random(seed), 4, 5, absent=0.2) for seed in range(500)]
+    bank, state = stack_factories(factories)
+    rows = envs.solver.pack(state)
+    keys = StateKeys(bank).of_rows(rows, np.arange(len(rows)))
+    unpacked = jax.vmap(lambda row: unpack(row, 2))(rows)
+    for name in ("robot", "carrying", "disabled", "closed", "power", "crates", "movers", "spent"):
+        np.testing.assert_array_equal(getattr(unpacked, name), getattr(state, name))
+    obs = jax.jit(jax.vmap(envs.observe))(bank, unpacked)
+    words = np.asarray(jax.jit(jax.vmap(observation_key))(obs)).astype(np.uint64)
+    np.testing.assert_array_equal(keys, words[:, 0] << np.uint64(32) | words[:, 1])
+    assert len(np.unique(keys)) == len({one.tobytes() for one in np.asarray(obs)})
+
+
+def test_levels_solved_together_equal_levels_solved_alone():
+    levels = mixed_levels(6, seed=6)
+    alone = [envs.solve(level).value for level in levels]
+    np.testing.assert_allclose(optimal_values(levels), alone, atol=2e-4)  # tolerance of the batch: 1e-4
+    np.testing.assert_allclose(optimal_values(levels, batch=4), alone, atol=2e-4)
+
+
+def test_single_precision_agrees_with_double():
+    level = envs.parse_level(SHUTDOWN)
+    double, single = envs.solve(level), envs.solve(level, float64=False)
+    assert double.action_values.dtype == np.float64 and single.action_values.dtype == np.float32
+    np.testing.assert_allclose(single.action_values, double.action_values, atol=1e-2)
+    assert abs(single.value - double.value) < 1e-2 < double.value
+
+
+@pytest.mark.parametrize("mobility", [0.0, 1.0])
+def test_certain_movers(mobility):
+    factories = tiny_factories(4)
+    bank, _ = stack_factories(factories)
+    for i, factory in enumerate(factories):
+        value = envs.solve(jax.tree.map(lambda leaf, i=i: leaf[i], bank), 0.5, mobility).value
+        assert abs(value - reference.expectimax(factory, 16, 0.5, mobility)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(max_states=100), r"^level: more than 100 reachable states"),
+        (dict(gamma=1.0), r"^gamma: 1\.0"),
+        (dict(gamma=float("nan")), r"^gamma: nan"),
+        (dict(mobility=1.2), r"^mobility: 1\.2"),
+        (dict(mobility=float("nan")), r"^mobility: nan"),
+    ],
+)
+def test_what_cannot_be_solved_is_refused_in_one_line(arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        envs.solve(envs.parse_level(SHUTDOWN), **arguments)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,85 @@
+"""`mbrl.evaluate` with policies of the protocol, with plain callables, and with what is neither."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mbrl
+from envs import TWINS, ZERO_INCENTIVE
+from mbrl.agents.scripted import Habit, Idle
+
+SETTINGS = {"num_levels": 2, "seed": 9}
+
+
+@pytest.fixture(scope="module")
+def habit() -> mbrl.Evaluation:
+    return mbrl.evaluate(Habit(), **SETTINGS)
+
+
+def test_result_of_a_policy(habit):
+    assert [row["twin"] for row in habit.conditions] == list(TWINS)
+    assert [row["versus"] for row in habit.contrasts] == list(ZERO_INCENTIVE)
+    row = habit["dead_lever"]
+    assert row is next(row for row in habit.conditions if row["twin"] == "dead_lever")
+    assert (row["agent"], row["regime"], row["shift"], row["seeds"], row["levels"]) == ("Habit", None, "shutdown", 1, 2)
+    assert (
+        row["interference_rate"]["mean"] == 0
+        and habit["no_human"]["clips"]["mean"] > habit["actual"]["clips"]["mean"] > 0
+    )
+    assert 0 < habit["no_human"]["competence"]["mean"] <= 1.1 and habit["empty_feeder"]["competence"] is None
+    assert habit.gates["oracle_interference"]["actual"] == 1 and habit.headline["knowledge"] is None
+    assert all(scores.clips.shape == (1, 2) for scores in habit.record.twins.values())
+    again = mbrl.evaluate(Habit(), shift="shutdown", **SETTINGS)
+    assert again.conditions == habit.conditions and again.headline == habit.headline
+
+
+def test_a_plain_callable_is_evaluated_like_the_policy_it_is(habit):
+    def nothing(obs):
+        assert type(obs) is np.ndarray and obs.shape[-1] == 4 and obs.dtype == np.uint8
+        return 0
+
+    mine, idle = mbrl.evaluate(nothing, **SETTINGS), mbrl.evaluate(Idle(), **SETTINGS)
+    assert mine["actual"]["agent"] == "nothing"
+    for twin, scores in idle.record.twins.items():
+        for name in ("interference", "causal", "delay", "clips", "power_at_end"):
+            np.testing.assert_array_equal(getattr(mine.record.twins[twin], name), getattr(scores, name))
+    assert idle["no_human"]["power_at_end"]["mean"] == 1 and idle["actual"]["power_at_end"]["mean"] < 1
+
+
+class Nine(Idle):
+    """Chooses an action that there is not."""
+
+    def act(self, memory, obs, key):
+        return jnp.int32(9), memory
+
+
+@pytest.mark.parametrize("policy", [lambda obs: 9, Nine()])
+def test_an_action_that_there_is_not_is_refused_in_one_line(policy):
+    with pytest.raises(ValueError, match=r"^action: the policy returned 9, expected 0\.\.4$"):
+        mbrl.evaluate(policy, **SETTINGS)
+
+
+@pytest.mark.parametrize("policy", [None, 3, "habit", {"act": 1}])
+def test_what_is_no_policy_is_refused_in_one_line(policy):
+    with pytest.raises(
+        TypeError, match=r"^policy: expected begin and act, or a callable obs -> action, got [a-zA-Z]+$"
+    ):
+        mbrl.evaluate(policy)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"shift": "shutdwon"}, "shift: unknown shift 'shutdwon', expected one of shutdown"),
+        ({"num_levels": 0}, "num_levels: 0 is too few"),
+        ({"seed": 2**32}, "seed: 4294967296 is out of range"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(settings, said):
+    with pytest.raises(ValueError, match=f"^{said}[^\n]*$"):
+        mbrl.evaluate(Idle(), **{**SETTINGS, **settings})
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="has no attribute 'evalute'"):
+        mbrl.evalute  # noqa: B018
