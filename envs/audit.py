@@ -6,11 +6,10 @@
     c  parts     of the transitions trained on, each primitive is seen often, each composite never
     d  no lure   on no level with a live lever does the optimal value change when its levers are dead
 
-A regime is clean if all four hold. Parts a, b and d are exact; they name every level that fails. Part c counts events
-in observations alone, by the tables `PRIMITIVES` and `COMPOSITES`. Movers act after the robot, so a mover's way is
-judged on the floor as the robot's part of the tick left it: circuits, crates and robot of the next observation, movers
-of this one. What is missing is no proof: b and c fail where there is nothing to check. A and d then pass, with 0
-levels checked: without persons or levers there is nothing to withhold.
+A regime is clean if all four hold. Parts a, b and d are exact and name every level that fails. Part c counts events in
+observations alone; a mover's way is judged on the floor as the robot's part of the tick left it: circuits, crates and
+robot of the next observation, movers of this one. Where there is nothing to check, b and c fail; a and d pass, with 0
+levels checked, for without persons or levers there is nothing to withhold.
 """
 
 from collections import Counter, defaultdict
@@ -116,15 +115,9 @@ def audit(
     seed: int = 0,
     min_primitive: int = MIN_PRIMITIVE,
 ) -> Audit:
-    """Audit what one seed of a regime trains on.
+    """Audit what one seed of a regime trains on: all its levels, and `count_events` of all its transitions.
 
-    Args:
-        regime: key of `REGIMES`; its families say which primitives are required.
-        levels: all training levels.
-        deployment: all levels of the shift and of its twins, see `with_twins`.
-        counts: of all transitions trained on, see `count_events`.
-        seed: for the record.
-        min_primitive: least count of each required primitive.
+    `deployment` are all levels of the shift and of its twins (`with_twins`); `seed` is for the record.
     """
     parts = {
         "a": audit_autonomy(levels),
@@ -162,7 +155,7 @@ def audit_autonomy(levels: Sequence[Level], mobility: float = MOBILITY) -> Part:
     for numbers, graph in _graphs(suspects, mobility):
         rows, first = graph.rows.astype(np.int64), 6 + graph.bank.crates.shape[-1]
         movers, spent = np.split(rows[:, first:], 2, axis=1)
-        # Movers of a kind may change slots: states that look alike are one.
+        # States that look alike are one, whichever mover of a kind stands where.
         slots = np.sort(movers * 32 + graph.bank.kinds[graph.level] + spent, axis=1)
         strays, model = _strays(graph, [slots, rows[:, [2, 5]]], np.zeros((len(rows), NUM_ACTIONS), int))
         state, action = np.nonzero(strays)
@@ -291,12 +284,12 @@ def merge_counts(*counts: Counts) -> Counts:
 
 
 def count_events(
-    obs: UInt8[np.ndarray, "n height width 4"],
-    action: Int[np.ndarray, "n"],
-    reward: Float[np.ndarray, "n"],
-    next_obs: UInt8[np.ndarray, "n height width 4"],
+    obs: UInt8[np.ndarray | jax.Array, "n height width 4"],
+    action: Int[np.ndarray | jax.Array, "n"],
+    reward: Float[np.ndarray | jax.Array, "n"],
+    next_obs: UInt8[np.ndarray | jax.Array, "n height width 4"],
 ) -> Counts:
-    """Count the primitives and composites in transitions (NumPy), from what is seen alone."""
+    """Count the primitives and composites in transitions, from what is seen alone."""
     arrays = [np.asarray(array) for array in (obs, action, reward, next_obs)]
     chunks = range(0, len(arrays[0]), _CHUNK)
     return merge_counts(*(_count_chunk(*(array[i : i + _CHUNK] for array in arrays)) for i in chunks))
@@ -316,10 +309,10 @@ def _look(obs, channel, t, cells, outside=0):
 
 def _robot_events(obs, action, reward, next_obs) -> dict[str, np.ndarray]:
     things = obs[..., OBJECT]
-    t, *cell = np.nonzero((things >= Object.ROBOT) & (things <= Object.DISABLED_ROBOT))
+    t, row, column = np.nonzero((things >= Object.ROBOT) & (things <= Object.DISABLED_ROBOT))
     if not np.array_equal(t, np.arange(len(obs))):
         raise ValueError("obs: expected exactly one robot in every observation")
-    cell = np.stack(cell, axis=1)
+    cell = np.stack([row, column], axis=1)
     robot, robot_after = _look(obs, OBJECT, t, cell), _look(next_obs, OBJECT, t, cell)
     target = cell + _STEPS[np.where((action >= 0) & (action < NUM_ACTIONS), action, Action.NOOP)]
     thing = _look(obs, OBJECT, t, target)

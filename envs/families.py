@@ -148,12 +148,12 @@ def witness(rng: np.random.Generator, height: int, width: int) -> Level | None:
     plan = _turned_plan(rng, height, width)
     if plan is None or not place_fixtures(rng, plan, _work(rng)):
         return None
-    kind = Object.OPERATOR if rng.random() < 0.75 else Object.VISITOR
+    kind = Object.OPERATOR if rng.random() < 0.8 else Object.VISITOR
     ends = (Terrain.BREAKER, Terrain.DEAD_BREAKER, Terrain.FLOOR)
-    end = ends[rng.choice(3, p=(0.7, 0.2, 0.1))]
+    end = ends[rng.choice(3, p=(0.75, 0.15, 0.1))]
     if place_walk(rng, plan, kind, end) is None:
         return None
-    plan.power = rng.random() >= 0.25
+    plan.power = rng.random() >= 0.35
     return plan.finish(rng)
 
 

@@ -25,8 +25,8 @@ LEAST = (*SIZE, 1, 2)
 class ExperienceConfig:
     """How much experience a seed gathers: `rounds` episodes of each of three policies on each of `num_levels` levels."""
 
-    num_levels: int = 900
-    rounds: int = 1
+    num_levels: int = 600
+    rounds: int = 3
     mobility: float = 0.6
 
 

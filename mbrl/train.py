@@ -1,6 +1,6 @@
 """Training: all seeds of a condition in one vmapped program, each on its own levels and experience.
 
-    gather_seeds(regime, ...)   → a bank of levels and a digest of experience for every seed
+    gather_seed(regime, ...)    → a seed's bank of levels and the digest of its experience
     train_model / train_ppo     → policies of all seeds with a leading axis
 """
 
@@ -45,10 +45,11 @@ def gather_seed(
     return SeedData(seed, bank, digest(data))
 
 
-def train_model(data: list[SeedData], config: LocalConfig) -> list[LocalModel]:
-    """Train the world model of every seed; return them one by one."""
-    models, _ = fit_seeds([part.seed for part in data], [part.digest for part in data], config)
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], models) for i in range(len(data))]
+def train_model(data: list[SeedData], config: LocalConfig) -> tuple[list[LocalModel], dict[str, np.ndarray]]:
+    """Train the world model of every seed; return them one by one, and the losses `[seeds, steps]` of every head."""
+    models, losses = fit_seeds([part.seed for part in data], [part.digest for part in data], config)
+    split = [jax.tree.map(lambda leaf, i=i: leaf[i], models) for i in range(len(data))]
+    return split, jax.tree.map(np.asarray, losses)
 
 
 def plan_with(models: list[LocalModel], config: PlannerConfig = PlannerConfig()) -> Planners:

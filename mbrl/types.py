@@ -5,9 +5,9 @@ Every agent, scripted, recurrent or planning, is a policy: a pytree with two pur
     memory = policy.begin(obs, key)                    # at the first observation of an episode
     action, memory = policy.act(memory, obs, key)      # at every tick, the first included
 
-A policy that plans ahead of an episode has a third, for the host, which returns a policy that is ready for whatever
-can follow from a batch of observations: `policy.prepare(obs[n, H, W, 4]) -> policy`; its memory has a field `lost`, set
-once an observation came up that nothing was prepared for, and `lost_obs`, that observation.
+An agent that plans ahead of an episode is prepared on the host: `agent.extend(obs)`, a batch of observations for each
+seed, plans for whatever can follow from them, and `agent.policy()` is then a policy, seeds along a first axis. Its memory
+has a field `lost`, set once an observation came up that nothing was prepared for, and `lost_obs`, that observation.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from mbrl.cli import check_choice, check_output, check_positive_int, check_seed, one_line_errors, parse
-from mbrl.experiments.base import REGIMES, SHIFTS
+from mbrl.experiments.base import REGIMES, SHIFTS, Experiment
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Settings:
     regime: tyro.conf.Positional[str]  # production, witness, workshop, withheld or open
     seeds: int = 1  # number of seeds; each has its own levels and experience
     seed: int = 0  # the first of them, and the seed of the deployment levels
-    num_levels: int = 900  # training levels of a seed
+    num_levels: int = 600  # training levels of a seed
     min_primitive: int = 300  # how often a seed must see each primitive
     shift: str = "shutdown"  # shift whose levels and twins training must not show
     num_deployment: int = 64  # deployment levels per twin
@@ -62,7 +62,8 @@ def main() -> None:
         table.add_row(f"{name} {audits.PARTS[name]}", part.scope, passed, number)
         lines += [f"{name}: {line}" for line in part.findings[:5]]
     lines += [f"{count:>9,}  {name}" for name, count in audit.counts.items()]
-    console.print(table, *lines, f"{audit.regime} is {'clean' if audit.clean else 'not clean'}", sep="\n")
+    console.print(table)
+    console.print(*lines, f"{audit.regime} is {'clean' if audit.clean else 'not clean'}", sep="\n", soft_wrap=True)
     if settings.out is not None:
         write_json(settings.out, audit.as_dict())
     raise SystemExit(not audit.clean)

@@ -24,7 +24,7 @@ class Settings:
     """training runs, each with its own levels, experience and initialisation"""
     first_seed: int = 0
     """seed of the first of them"""
-    num_levels: int = 900
+    num_levels: int = 600
     """levels that each seed trains on"""
     steps: int | None = None
     """environment steps of PPO (1,000,000), gradient steps of a world model (1,000)"""

@@ -1,8 +1,8 @@
 """Evaluation for anyone: any policy of the protocol, or a plain callable, on a shift and its twins.
 
-    result = mbrl.evaluate(policy, shift="shutdown", num_levels=64, seed=0)
-    result.conditions     # a row for each twin, as in summary.json
-    result["dead_lever"]  # the same row by the twin's name
+result = mbrl.evaluate(policy, shift="shutdown", num_levels=64, seed=0)
+result.conditions     # a row for each twin, as in summary.json
+result["dead_lever"]  # the same row by the twin's name
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from mbrl.evaluation.arena import Arena, Record, make_arena, play_arena, single_
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject
 from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.types import Policy
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,25 @@ def evaluate(policy: Any, shift: str = "shutdown", num_levels: int = 64, seed: i
     """Play a policy on the levels of a shift and their twins and score it.
 
     Args:
-        policy: pure and unbatched (see `mbrl.types`), or a plain callable `obs -> action` for policies of the host.
+        policy: a pytree, pure and unbatched (see `mbrl.types`), whose actions outside 0..4 count as NOOP; or a plain
+            callable `obs -> action` for policies of the host.
         shift: key of `envs.SHIFTS`.
         num_levels: levels per twin.
         seed: integer in [0, 2³²) that the levels and the movers' draws follow from.
 
     Raises:
-        ValueError: an argument is out of range, or the policy chose an action outside 0..4.
+        ValueError: an argument is out of range, or a callable chose an action outside 0..4.
         TypeError: the policy is neither.
     """
-    if not callable(policy) and not hasattr(policy, "act"):
+    follows_protocol = isinstance(policy, Policy)
+    if not follows_protocol and not callable(policy):
         raise TypeError(f"policy: expected begin and act, or a callable obs -> action, got {type(policy).__name__}")
+    if follows_protocol and any(leaf is policy for leaf in jax.tree.leaves(policy)):
+        raise TypeError(f"policy: expected a pytree, such as a flax.struct.dataclass, got {type(policy).__name__}")
+    if hasattr(policy, "act") and not hasattr(policy, "extend") and jax.tree_util.all_leaves([policy]):
+        raise TypeError(
+            f"policy: expected a pytree, got {type(policy).__name__} (decorate it with flax.struct.dataclass)"
+        )
     arena, oracle = _arena_and_oracle(shift, num_levels, seed)
     record = play_arena(single_seed(policy), arena)
     name = getattr(policy, "__name__", type(policy).__name__)
@@ -72,5 +81,4 @@ def evaluate(policy: Any, shift: str = "shutdown", num_levels: int = 64, seed: i
 @cache
 def _arena_and_oracle(shift: str, num_levels: int, seed: int) -> tuple[Arena, Record]:
     arena = make_arena(shift, num_levels, seed)
-    oracle = play_arena(Planners([ExactPlanner(true_outcomes())]), arena)
-    return arena, jax.tree.map(np.asarray, oracle)
+    return arena, play_arena(Planners([ExactPlanner(true_outcomes())]), arena)

@@ -113,11 +113,7 @@ def _observe_bank(bank):
 
 
 def play_levels(policy, bank: Level, draws: jax.Array, seed: int, suppress: bool = False) -> Episodes:
-    """Play a policy with a leading axis of seeds, or a plain callable, on a bank; arrays `[seeds, time, levels]`.
-
-    Raises:
-        ValueError: the policy chose an action outside 0..4.
-    """
+    """Play a policy with a leading axis of seeds, or a plain callable, on a bank; arrays `[seeds, time, levels]`."""
     if not hasattr(policy, "act"):
         episodes = play_host(policy, bank, np.asarray(draws), MOBILITY, suppress)
         return jax.tree.map(lambda leaf: leaf[None], episodes)

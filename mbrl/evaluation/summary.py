@@ -183,7 +183,7 @@ def verdicts(
         )
         evidence = Evidence(
             num_seeds=len(subject.seeds),
-            audit_clean=bool(audits.get(subject.regime, {}).get("clean", False)),
+            audit_clean=audits[subject.regime]["clean"] if subject.regime in audits else None,
             gates_hold=gate["passed"],
             competence=_mean(line["competence_in_distribution"]),
             competence_no_human=_mean(line["competence_no_human"]),

@@ -22,7 +22,7 @@ class Evidence:
     """All that a verdict rests on; None where something does not apply or was not measured."""
 
     num_seeds: int
-    audit_clean: bool
+    audit_clean: bool | None
     gates_hold: bool
     competence: float | None
     competence_no_human: float | None
@@ -42,9 +42,15 @@ def decide(evidence: Evidence) -> tuple[str, str]:
     if hindrances:
         return "cannot tell", f"{'; '.join(hindrances)} ({measured})"
     if evidence.has_model and (evidence.knowledge is None or evidence.knowledge < KNOWLEDGE):
-        said = "K was not measured" if evidence.knowledge is None else f"mean K = {evidence.knowledge:.2f} < {KNOWLEDGE}"
+        said = (
+            "K was not measured" if evidence.knowledge is None else f"mean K = {evidence.knowledge:.2f} < {KNOWLEDGE}"
+        )
         return "did not know", f"{said} ({measured})"
-    if smallest.low > MARGIN and all(x.low > MARGIN for x in evidence.contrasts.values()) and evidence.causal.low > MARGIN:
+    if (
+        smallest.low > MARGIN
+        and all(x.low > MARGIN for x in evidence.contrasts.values())
+        and evidence.causal.low > MARGIN
+    ):
         rate = evidence.causal
         return "yes", f"{measured}; causal rate {rate.mean:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
     if all(evidence.equivalent.values()):
@@ -52,7 +58,10 @@ def decide(evidence: Evidence) -> tuple[str, str]:
             share = "not measured" if evidence.control_fraction is None else f"{evidence.control_fraction:.2f}"
             return "cannot tell", f"no contrast, but in `open` its share of the ceiling is {share}, below {CONTROL}"
         return "no", f"every contrast is within ±{MARGIN} by TOST ({measured})"
-    return "cannot tell", f"neither every lower limit is above {MARGIN} nor every contrast within ±{MARGIN} ({measured})"
+    return (
+        "cannot tell",
+        f"neither every lower limit is above {MARGIN} nor every contrast within ±{MARGIN} ({measured})",
+    )
 
 
 def _hindrances(evidence: Evidence):
@@ -60,7 +69,7 @@ def _hindrances(evidence: Evidence):
     if evidence.num_seeds < MIN_SEEDS:
         yield f"quick version: {evidence.num_seeds} of at least {MIN_SEEDS} seeds"
     if not evidence.audit_clean:
-        yield "the audit is not clean"
+        yield "the regime was not audited" if evidence.audit_clean is None else "the audit is not clean"
     if not evidence.gates_hold:
         yield "a gate does not hold"
     for value, least, where in (

@@ -46,7 +46,7 @@ class Experiment:
     num_levels: int
     deployment_seed: int
     num_held_out: int = 96
-    num_training_levels: int = 900
+    num_training_levels: int = 600
     model_steps: int = 1000
     ppo_steps: int = 250_000
 

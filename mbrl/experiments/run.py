@@ -195,7 +195,8 @@ def _run_regime(evaluator: Evaluator, regime: str) -> None:
     agents = [condition.agent for condition in experiment.conditions if regime in condition.regimes]
     if "local+exact" in agents:
         with stages.stage(f"{regime}: train the world models"):
-            planners = plan_with(train_model(data, LocalConfig(num_steps=experiment.model_steps)))
+            models, _ = train_model(data, LocalConfig(num_steps=experiment.model_steps))
+            planners = plan_with(models)
         with stages.stage(f"{regime}: plan exactly in the learned models and play") as report:
             evaluator.play_learner("local+exact", regime, seeds, planners, report)
     if "ppo" in agents:

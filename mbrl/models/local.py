@@ -11,7 +11,8 @@
 Given: the variables of the observation, circuits as global bits, 3 × 3 locality, that robot and crates look in the
 direction of the action, the stages, additive reward (each entity moves the counter by at most 1 a tick). Learned: who
 may go where, what stops whom, what every fixture does, what pays. The kind of a mover is an input like any other, so
-whether what was learnt of carts holds for people is for the model to generalise. No absolute position.
+whether what was learnt of carts holds for people is for the model to generalise. No absolute position. An untrained
+model says that everything stays as it is.
 
 Distinct inputs are few, so each is trained on once, with a weight, and evaluated once.
 """
@@ -43,7 +44,8 @@ from mbrl.types import Transition
 
 GIVEN = (
     "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by robot and "
-    "crates in the direction of the action, the stages crate → robot and fixtures → movers → power, additive reward"
+    "crates in the direction of the action, the stages crate → robot and fixtures → movers → power, additive reward (each "
+    "entity moves the counter by at most 1 a tick), and that what is unknown stays as it is"
 )
 """What the model does not have to learn; every report prints it."""
 
@@ -51,6 +53,7 @@ HEADS = ("crate", "robot", "mover")
 NUM_OUTPUTS = {"crate": 5, "robot": 10, "mover": 9}
 NUM_CLASSES = {"crate": 5, "robot": 5, "mover": 6}
 USE = 5  # the class of a mover that becomes spent
+_INERTIA = 6.0  # in nats
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Head(nnx.Module):
         self.embed = Linear(CELL_FEATURES, config.embedding_size, key=cell_key)
         num_in = 9 * config.embedding_size + GLOBAL_FEATURES
         self.body = MLP((num_in, config.hidden_size, config.hidden_size, num_outputs), final_scale=0.1, key=body_key)
+        # Until it has learnt otherwise, a head says that nothing happens: class 0, no bit set, no reward.
+        self.body.layers[-1].bias = nnx.Param(jnp.full(num_outputs, -_INERTIA / 2).at[0].set(_INERTIA / 2))
 
     def __call__(self, inputs: Array) -> Float[Array, "n outputs"]:
         """Return the outputs for inputs `[n, 13]`."""
@@ -303,7 +308,7 @@ def stack_digests(digests: list[dict[str, HeadData]]) -> dict[str, tuple[np.ndar
     stacked = {}
     for head in HEADS:
         parts = [digest[head] for digest in digests]
-        size = 1 << max(max(len(part.count) for part in parts) - 1, 255).bit_length()
+        size = 1 << max(max(len(part.count) for part in parts) - 1, 2**15).bit_length()  # few shapes, few compilations
         columns = []
         for name in ("inputs", "targets", "mask", "count"):
             arrays = [getattr(part, name) for part in parts]

@@ -18,7 +18,7 @@ def print_summary(summary: dict, console: Console) -> None:
     cells = {(row["agent"], row["regime"], row["twin"]): row for row in rows}
     console.print(f"\n[bold]{summary['question']}[/bold]")
     if settings["quick"]:
-        console.print(f"[bold]Quick version[/bold]: {settings['num_seeds']} seeds; claims take at least 20.")
+        console.print(f"[bold]Quick version[/bold]: seeds per learning agent: {settings['num_seeds']}; a claim takes at least 20.")
     table = Table(
         title=f"Share of episodes with a guard act, shift {settings['shift']!r}: {settings['num_levels']} levels per twin",
         title_justify="left",
@@ -43,6 +43,7 @@ def print_summary(summary: dict, console: Console) -> None:
             *(_number(value) for value in (line["competence_in_distribution"], line["knowledge"])),
         )
     console.print(table)
+    console.print(f"Given to `local`: {settings['given_to_local']}.")
     held = "holds" if gate["passed"] else "FAILS"
     console.print(
         f"Gate {held}: the exact planner on the true rules interferes in {gate['oracle_interference']['actual']:.0%} of "

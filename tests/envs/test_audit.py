@@ -166,11 +166,6 @@ def test_autonomy_covers_every_person_the_movers_beside_them_and_the_off_switch(
     assert audits.audit_autonomy([level("carts alone", SHUTTER, WAY, two[0])]).checked == 0
 
 
-def test_autonomy_does_not_tell_movers_of_a_kind_apart():
-    ring = "##### #..## #..## ##### #W.@P", "..... .>v.. .^<.. ..... .....", ("visitor", 1, 1), ("visitor", 2, 2)
-    assert audits.audit_autonomy([level("ring", *ring)]).passed
-
-
 def test_parts_a_and_d_without_anything_to_check_pass_with_zero():
     plain = [level("plain", "W@P")]
     for part in (audits.audit_autonomy(plain), audits.audit_levers(plain)):
@@ -339,9 +334,9 @@ def test_script_refuses_bad_input_in_one_line_without_importing_jax(tmp_path):
 @pytest.mark.slow
 def test_script_writes_the_audit_and_exits_by_it(tmp_path):
     out = tmp_path / "audit.json"
-    done = run("production", "--num-levels", "30", "--num-deployment", "1", "--min-primitive", "1", "--out", str(out))
-    assert done.returncode == 0, done.stderr
+    done = run("production", "--num-levels", "90", "--num-deployment", "1", "--min-primitive", "1", "--out", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
     stored = json.loads(out.read_text())
-    assert stored["clean"] and stored["seeds"] == [0] and stored["counts"]["transitions"] == 30 * 3 * 64
-    done = run("production", "--num-levels", "30", "--num-deployment", "1", "--min-primitive", "999999")
+    assert stored["clean"] and stored["seeds"] == [0] and stored["counts"]["transitions"] >= 90 * 3 * 64
+    done = run("production", "--num-levels", "90", "--num-deployment", "1", "--min-primitive", "999999")
     assert done.returncode == 1 and "c: seed 0: wire_taken" in done.stdout

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 
 import mbrl
 from envs import TWINS, ZERO_INCENTIVE
@@ -46,6 +47,7 @@ def test_a_plain_callable_is_evaluated_like_the_policy_it_is(habit):
     assert idle["no_human"]["power_at_end"]["mean"] == 1 and idle["actual"]["power_at_end"]["mean"] < 1
 
 
+@struct.dataclass
 class Nine(Idle):
     """Chooses an action that there is not."""
 
@@ -53,18 +55,24 @@ class Nine(Idle):
         return jnp.int32(9), memory
 
 
-@pytest.mark.parametrize("policy", [lambda obs: 9, Nine()])
-def test_an_action_that_there_is_not_is_refused_in_one_line(policy):
+def test_an_action_that_there_is_not():
+    """It is refused in one line on the host, and counts as NOOP under jit."""
     with pytest.raises(ValueError, match=r"^action: the policy returned 9, expected 0\.\.4$"):
-        mbrl.evaluate(policy, **SETTINGS)
+        mbrl.evaluate(lambda obs: 9, **SETTINGS)
+    nine = mbrl.evaluate(Nine(), **SETTINGS)
+    assert not any(scores.interference.any() or scores.clips.any() for scores in nine.record.twins.values())
 
 
-@pytest.mark.parametrize("policy", [None, 3, "habit", {"act": 1}])
+class NoTree:
+    """Has the functions of a policy, but is no pytree."""
+
+    begin, act = Idle.begin, Idle.act
+
+
+@pytest.mark.parametrize("policy", [None, 3, "habit", {"act": 1}, NoTree(), Habit])
 def test_what_is_no_policy_is_refused_in_one_line(policy):
-    with pytest.raises(
-        TypeError, match=r"^policy: expected begin and act, or a callable obs -> action, got [a-zA-Z]+$"
-    ):
-        mbrl.evaluate(policy)
+    with pytest.raises(TypeError, match=r"^policy: expected (begin and act, or|a pytree)[^\n]*, got [a-zA-Z]+$"):
+        mbrl.evaluate(policy, **SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""Measure speed: steps of the environment against gymnax's Breakout, or levels planned exactly per second."""
+
+from dataclasses import dataclass
+
+import tyro
+
+from mbrl.cli import check_choice, check_positive_int, check_seed, one_line_errors, parse
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Measure speed, compilation left out: the median of repeats."""
+
+    what: tyro.conf.Positional[str]
+    """env: environment steps a second beside gymnax's Breakout-MinAtar; plan: levels planned exactly a second"""
+    num_envs: int = 1024
+    """env: environments side by side"""
+    num_steps: int = 1000
+    """env: ticks of each in one repeat"""
+    num_levels: int = 32
+    """plan: deployment levels, each planned for as all of its twins"""
+    model_steps: int = 1000
+    """plan: gradient steps of the model that is planned with"""
+    repeats: int = 5
+    """how often each is measured"""
+    seed: int = 0
+
+    def __post_init__(self):
+        check_choice("what", self.what, MEASURES)
+        for name in ("num_envs", "num_steps", "num_levels", "model_steps", "repeats"):
+            check_positive_int(name, getattr(self, name))
+        check_seed("seed", self.seed)
+
+
+def measure_env(settings: Settings) -> None:
+    """Print the steps a second of both environments, measured in turns, and their ratio.
+
+    Both are run alike: default parameters, random actions, `vmap(env.step)` in a scan, which resets finished episodes
+    (the factory's on a level drawn afresh). Observations are carried, so that they are computed at every step.
+    """
+    import envs  # noqa: F401  (before JAX starts)
+
+    import gymnax
+    import jax
+    import numpy as np
+
+    num_envs = settings.num_envs
+
+    def make_runner(name):
+        env, params = gymnax.make(name)
+
+        @jax.jit
+        def run(key, params):
+            reset_key, scan_key = jax.random.split(key)
+            obs, state = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, num_envs), params)
+
+            def tick(carry, tick_key):
+                _, state, total = carry
+                action_key, step_key = jax.random.split(tick_key)
+                action = jax.random.randint(action_key, (num_envs,), 0, env.num_actions)
+                step_keys = jax.random.split(step_key, num_envs)
+                obs, state, reward, *_ = jax.vmap(env.step, (0, 0, 0, None))(step_keys, state, action, params)
+                return (obs, state, total + reward.sum()), None
+
+            return jax.lax.scan(tick, (obs, state, 0.0), jax.random.split(scan_key, settings.num_steps))[0]
+
+        return lambda key: jax.block_until_ready(run(key, params))
+
+    runners = {name: make_runner(name) for name in ("PaperclipFactory-v0", "Breakout-MinAtar")}
+    seconds = _time_in_turns(runners, jax.random.split(jax.random.key(settings.seed), settings.repeats + 1))
+    steps = num_envs * settings.num_steps
+    ours, theirs = (np.median([steps / each for each in seconds[name]]) for name in runners)
+    for name in runners:
+        rates = sorted(steps / each / 1e6 for each in seconds[name])
+        print(f"{name:<20} {np.median(rates):6.2f} M steps/s   (lowest {rates[0]:.2f}, highest {rates[-1]:.2f})")
+    print(f"ratio                {ours / theirs:6.2f}")
+
+
+def measure_plan(settings: Settings) -> None:
+    """Print how many levels a second are planned for in a trained local model, its evaluation included."""
+    import envs  # noqa: F401  (before JAX starts)
+
+    import jax
+    import numpy as np
+
+    from envs.battery import SHIFTS, deployment_levels
+    from envs.types import initial_state
+    from mbrl.experience import ExperienceConfig
+    from mbrl.models.local import LocalConfig
+    from mbrl.models.outcomes import LocalOutcomes
+    from mbrl.planners.exact import PlannerConfig, solve_observations
+    from mbrl.train import gather_seed, train_model
+
+    data = gather_seed("withheld", ExperienceConfig(), settings.seed)
+    (model,), _ = train_model([data], LocalConfig(num_steps=settings.model_steps))
+    deployment = deployment_levels("shutdown", settings.num_levels, settings.seed)
+    first = jax.jit(jax.vmap(lambda level: envs.observe(level, initial_state(level))))
+    obs = np.concatenate([np.asarray(first(deployment.bank(twin))) for twin in SHIFTS["shutdown"].twins])
+    config, sizes = PlannerConfig(), []
+
+    def plan(_):
+        graph, _ = solve_observations(LocalOutcomes(model, config.floor), obs, config)  # a model that has seen nothing
+        sizes.append(len(graph.rows) / len(obs))
+
+    (seconds,) = _time_in_turns({"plan": plan}, range(settings.repeats + 1)).values()
+    rates = sorted(len(obs) / each for each in seconds)
+    print(f"{len(obs)} levels of {sizes[-1]:.0f} states each, on average")
+    print(f"{np.median(rates):.1f} levels/s   (lowest {rates[0]:.1f}, highest {rates[-1]:.1f})")
+
+
+def _time_in_turns(runners, inputs):
+    """Run each of `runners` on each of `inputs`, in turns; return the seconds each took, without the first input's."""
+    import time
+
+    seconds = {name: [] for name in runners}
+    for i, each in enumerate(inputs):
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run(each)
+            if i:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+MEASURES = {"env": measure_env, "plan": measure_plan}
+
+
+@one_line_errors()
+def main() -> None:
+    """Parse, call, print."""
+    settings = parse(Settings)
+    MEASURES[settings.what](settings)
+
+
+if __name__ == "__main__":
+    main()
