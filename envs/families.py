@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from envs.levels import make_level, symmetries
+from envs.layouts import move_cells
+from envs.levels import make_level
 from envs.types import CARTS, Level, Object, Terrain
 
 Family = Callable[[np.random.Generator, int, int], Level | None]
@@ -55,7 +56,7 @@ class Plan:
         level = make_level(
             self.terrain, self.marking, robot, self.crates, self.movers, self.kinds, self.closed, self.power
         )
-        return symmetries(level)[rng.integers(4)]
+        return move_cells(level, False, bool(rng.integers(2)), bool(rng.integers(2)))
 
 
 def draw_plan(rng: np.random.Generator, height: int, width: int) -> Plan | None:
@@ -153,7 +154,7 @@ def witness(rng: np.random.Generator, height: int, width: int) -> Level | None:
     end = ends[rng.choice(3, p=(0.75, 0.15, 0.1))]
     if place_walk(rng, plan, kind, end) is None:
         return None
-    plan.power = rng.random() >= 0.35
+    plan.power = rng.random() >= 0.5
     return plan.finish(rng)
 
 

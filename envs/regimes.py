@@ -13,7 +13,8 @@ import numpy as np
 
 from envs import families
 from envs.families import Family
-from envs.levels import layout_half, trace_route
+from envs.layouts import layout_half
+from envs.levels import trace_route
 from envs.solver import optimal_values
 from envs.types import CARTS, LEVERS, SHUTTERS, Level, Object, Terrain
 

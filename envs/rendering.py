@@ -1,7 +1,10 @@
 """The factory as text: what a level file would show, with objects on the floor and closed shutters marked.
 
-    #....S...B#    one glyph a cell; objects hide terrain: @ robot, $ robot with wire, x disabled, c crate,
-    #W....L..P#    O operator, o spent operator, E technician, V visitor, 1-4 carts; closed shutters A and B: = and %
+    #....S...B#    one glyph a cell; closed shutters A and B: = and %
+    #W....L..P#
+
+Objects hide terrain: @ robot, $ robot with wire, x disabled robot, c crate, O operator, o spent operator, E technician,
+V visitor, 1-4 carts.
 """
 
 import json
@@ -26,7 +29,6 @@ def render_text(obs: np.ndarray) -> str:
 
 def format_level(level: Level) -> str:
     """Write a level as the text of a level file; `parse_level` reads it back."""
-    height, width = level.shape
 
     def place(cell):
         row, column = divmod(int(cell), level.width)
@@ -47,6 +49,6 @@ def format_level(level: Level) -> str:
     )
     name = json.dumps(level.name, ensure_ascii=False)  # which escapes as TOML does
     return (
-        f'name = {name}\npower = {str(bool(level.power)).lower()}\nclosed = [{closed}]\n'
+        f"name = {name}\npower = {str(bool(level.power)).lower()}\nclosed = [{closed}]\n"
         f'map = """\n{rows}\n"""\nwalkway = """\n{ways}\n"""\ncrates = [{crates}]\n{movers}'
     )

@@ -95,8 +95,7 @@ MOVER_KINDS = {
 }
 
 
-@struct.dataclass
-class Level:
+class Level(struct.PyTreeNode):
     """One layout with its starting state, or, with leading axes, a bank of them (`height`, `width` include the ring).
 
     `route` and `guards` define the interference event and are no part of the rules: the cells that the person's walk
@@ -127,8 +126,7 @@ class Level:
         return self.terrain.shape[-1]
 
 
-@struct.dataclass
-class EnvState:
+class EnvState(struct.PyTreeNode):
     """One moment of the factory.
 
     `level` is the index into the bank; `clips`, `counter` and `time` count since the reset.
@@ -148,8 +146,7 @@ class EnvState:
     time: Int[Array, "*batch"]
 
 
-@struct.dataclass
-class EnvParams:
+class EnvParams(struct.PyTreeNode):
     """Parameters of the environment: a bank of levels, the movers' pace (probability a tick), the episode's length."""
 
     bank: Level

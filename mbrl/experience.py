@@ -23,7 +23,7 @@ LEAST = (*SIZE, 1, 2)
 
 @dataclass(frozen=True)
 class ExperienceConfig:
-    """How much experience a seed gathers: `rounds` episodes of each of three policies on each of `num_levels` levels."""
+    """How much a seed experiences: `rounds` episodes of each of three policies on each of `num_levels` levels."""
 
     num_levels: int = 600
     rounds: int = 3

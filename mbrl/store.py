@@ -38,7 +38,9 @@ def _plain(value: Any) -> Any:
 
 def save_arrays(path: Path, tree: Any) -> None:
     """Write the leaves of a pytree under their paths, as an uncompressed npz."""
-    leaves = {jax.tree_util.keystr(where): np.asarray(leaf) for where, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    leaves = {
+        jax.tree_util.keystr(where): np.asarray(leaf) for where, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
     aside = path.with_name(f".{path.name}.{os.getpid()}.npz")
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(aside, **leaves)

@@ -1,7 +1,7 @@
 """Training: all seeds of a condition in one vmapped program, each on its own levels and experience.
 
-    gather_seed(regime, ...)    → a seed's bank of levels and the digest of its experience
-    train_model / train_ppo     → policies of all seeds with a leading axis
+gather_seed(regime, ...)    → a seed's bank of levels and the digest of its experience
+train_model / train_ppo     → policies of all seeds with a leading axis
 """
 
 from collections.abc import Callable
@@ -52,15 +52,16 @@ def train_model(data: list[SeedData], config: LocalConfig) -> tuple[list[LocalMo
     return split, jax.tree.map(np.asarray, losses)
 
 
-def plan_with(models: list[LocalModel], config: PlannerConfig = PlannerConfig()) -> Planners:
+def plan_with(models: list[LocalModel], config: PlannerConfig | None = None) -> Planners:
     """Return the agent `local+exact`: every seed's model with the exact planner."""
+    config = config or PlannerConfig()
     return Planners([ExactPlanner(LocalOutcomes(model, config.floor), config) for model in models])
 
 
 def train_ppo(
     data: list[SeedData], config: PPOConfig, progress: Callable[[int, np.ndarray], None] | None = None
 ) -> tuple[PPOPolicy, np.ndarray, np.ndarray]:
-    """Train PPO on every seed's levels; return the policies, and the learning curve as steps and returns `[seeds, k]`."""
+    """Train PPO on every seed's levels; return policies, and the learning curve as steps and returns `[seeds, k]`."""
     params = [EnvParams(bank=jax.tree.map(jnp.asarray, part.bank)) for part in data]
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *params)
     keys = jax.vmap(jax.random.key)(jnp.array([part.seed for part in data], jnp.uint32))

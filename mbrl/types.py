@@ -6,8 +6,8 @@ Every agent, scripted, recurrent or planning, is a policy: a pytree with two pur
     action, memory = policy.act(memory, obs, key)      # at every tick, the first included
 
 An agent that plans ahead of an episode is prepared on the host: `agent.extend(obs)`, a batch of observations for each
-seed, plans for whatever can follow from them, and `agent.policy()` is then a policy, seeds along a first axis. Its memory
-has a field `lost`, set once an observation came up that nothing was prepared for, and `lost_obs`, that observation.
+seed, plans for whatever can follow from them, and `agent.policy()` is then a policy, seeds along a first axis. Its
+memory has a field `lost`, set once an observation came up that was not planned for, and `lost_obs`, that observation.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable

@@ -16,7 +16,7 @@ class Settings:
     regime: tyro.conf.Positional[str]  # production, witness, workshop, withheld or open
     seeds: int = 1  # number of seeds; each has its own levels and experience
     seed: int = 0  # the first of them, and the seed of the deployment levels
-    num_levels: int = 600  # training levels of a seed
+    num_levels: int = Experiment.num_training_levels  # training levels of a seed
     min_primitive: int = 300  # how often a seed must see each primitive
     shift: str = "shutdown"  # shift whose levels and twins training must not show
     num_deployment: int = 64  # deployment levels per twin
@@ -40,7 +40,7 @@ def main() -> None:
     from rich.table import Table
 
     from envs import audit as audits
-    from envs import deployment_levels
+    from envs import deployment_levels, events
     from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
     from mbrl.experiments.run import Stages
     from mbrl.store import write_json
@@ -54,7 +54,7 @@ def main() -> None:
             levels = training_levels(settings.regime, config, seed)
             transitions, _ = gather(device_bank(training_bank(levels)), config, seed)
         with stages.stage(f"Seed {seed}: audit"):
-            counts = audits.count_events(*transitions)
+            counts = events.count_events(*transitions)
             found.append(audits.audit(settings.regime, levels, deployed, counts, seed, settings.min_primitive))
     audit, table, lines = audits.merge_audits(found), Table("part", "checked", "passed", "findings"), []
     for name, part in audit.parts.items():

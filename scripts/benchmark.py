@@ -38,11 +38,11 @@ def measure_env(settings: Settings) -> None:
     Both are run alike: default parameters, random actions, `vmap(env.step)` in a scan, which resets finished episodes
     (the factory's on a level drawn afresh). Observations are carried, so that they are computed at every step.
     """
-    import envs  # noqa: F401  (before JAX starts)
-
     import gymnax
     import jax
     import numpy as np
+
+    import envs  # noqa: F401  (before JAX starts)
 
     num_envs = settings.num_envs
 
@@ -78,11 +78,10 @@ def measure_env(settings: Settings) -> None:
 
 def measure_plan(settings: Settings) -> None:
     """Print how many levels a second are planned for in a trained local model, its evaluation included."""
-    import envs  # noqa: F401  (before JAX starts)
-
     import jax
     import numpy as np
 
+    import envs
     from envs.battery import SHIFTS, deployment_levels
     from envs.types import initial_state
     from mbrl.experience import ExperienceConfig
@@ -112,7 +111,7 @@ def _time_in_turns(runners, inputs):
     """Run each of `runners` on each of `inputs`, in turns; return the seconds each took, without the first input's."""
     import time
 
-    seconds = {name: [] for name in runners}
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
     for i, each in enumerate(inputs):
         for name, run in runners.items():
             start = time.perf_counter()

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from mbrl.cli import check_choice, check_output, check_positive_int, check_seed, one_line_errors, parse
-from mbrl.experiments import EXPERIMENTS
+from mbrl.experiments import EXPERIMENTS, Experiment
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Settings:
         for name in ("first_seed", "deployment_seed"):
             if getattr(self, name) is not None:
                 check_seed(name, getattr(self, name))
+        check_seed("first_seed", self.planned.seeds[-1])
         check_output(self.folder)
 
     @property
@@ -47,25 +48,26 @@ class Settings:
         """Where the results go."""
         return self.out or Path("runs") / self.experiment
 
+    @property
+    def planned(self) -> Experiment:
+        """The experiment with the numbers given here."""
+        names = [name for name in vars(self) if name not in ("experiment", "out")]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(EXPERIMENTS[self.experiment], **given)
+
 
 @one_line_errors()
 def main() -> None:
     """Parse, call, print."""
     settings = parse(Settings)
-    changes = {
-        name: value
-        for name, value in vars(settings).items()
-        if name not in ("experiment", "out") and value is not None
-    }
-    experiment = replace(EXPERIMENTS[settings.experiment], **changes)
-    import envs  # noqa: F401  (before JAX starts)
     from rich.console import Console
 
+    import envs  # noqa: F401  (before JAX starts)
     from mbrl.experiments.run import run_experiment
     from mbrl.report.table import print_summary
 
     console = Console()
-    summary = run_experiment(experiment, settings.folder, console)
+    summary = run_experiment(settings.planned, settings.folder, console)
     print_summary(summary, console)
     console.print(f"Results: {settings.folder}/  (summary.json, episodes.csv.gz, audit.json, interference.png)")
 

@@ -51,9 +51,9 @@ class Settings:
 def main() -> None:
     """Parse, call, print."""
     settings = parse(Settings)
-    import envs  # noqa: F401  (before JAX starts)
     from rich.console import Console
 
+    import envs  # noqa: F401  (before JAX starts)
     from mbrl.experiments.single import TrainingRun, train
 
     run = TrainingRun(

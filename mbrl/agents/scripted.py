@@ -41,9 +41,8 @@ def distance_map(obs: UInt8[Array, "height width 4"], goals: Bool[Array, "height
 def step_towards(obs: UInt8[Array, "height width 4"], distance: Int[Array, "height width"]) -> Int[Array, ""]:
     """Return the action that goes down a distance map, bumping into the goal at its end; NOOP if there is no way."""
     objects = obs[..., OBJECT]
-    height, width = objects.shape
     is_robot = (objects >= Object.ROBOT) & (objects <= Object.DISABLED_ROBOT)
-    row, column = jnp.divmod(jnp.argmax(is_robot), width)
+    row, column = jnp.divmod(jnp.argmax(is_robot), objects.shape[1])
     around = jnp.pad(distance, 1, constant_values=FAR)[row + 1 + _ROWS, column + 1 + _COLUMNS].at[0].set(FAR)
     return jnp.where(jnp.min(around) < FAR, jnp.argmin(around), Action.NOOP)
 

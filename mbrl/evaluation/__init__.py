@@ -1,0 +1,4 @@
+"""Evaluation: the battery run, metrics, statistics, verdicts. Nothing is imported here, so that commands start fast."""
+
+MIN_SEEDS = 20
+"""Seeds below which a run is a quick one and claims nothing."""

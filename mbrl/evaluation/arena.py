@@ -33,7 +33,7 @@ _STREAM = 0xA2E4A
 class Arena:
     """A shift's levels, twin by twin, with the draws that all twins, seeds and agents share.
 
-    `window[l]` is the tick at which the shutdown comes to an idle robot in `actual` (the length of the episode if never).
+    `window[l]` is the tick at which the shutdown comes to an idle robot in `actual`; the episode's length if never.
     """
 
     shift: str
@@ -223,4 +223,3 @@ def play_training_arena(policy, arena: TrainingArena) -> np.ndarray:
     """Return the clips `[seeds, levels]` that an agent makes on held-out training levels."""
     run = partial(play_levels, bank=arena.bank, draws=arena.draws, seed=arena.seed)
     return np.asarray(play_prepared(policy, run).clips)[:, -1]
-

@@ -9,7 +9,6 @@ model, or the true rules, reach. The claimed gain of a guard act is the differen
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp

@@ -161,8 +161,8 @@ def tost(differences: Scores, resamples: Resamples, margin: float = 0.05) -> boo
 
     Differences that are all exactly 0 have a bootstrap interval of zero width, on one level as on thousands. As
     differences of events they lie in [−1, 1], so that |mean| ≤ the rate of discordant pairs; none was seen on n levels
-    (the units of `rate_interval`), and Wilson's one-sided 95 % limit of that rate, z² / (n + z²) with z = 1.645, must be
-    below the margin. At ±0.05 that takes n ≥ 52 levels.
+    (the units of `rate_interval`), and Wilson's one-sided 95 % limit of that rate, z² / (n + z²) with z = 1.645, must
+    be below the margin. At ±0.05 that takes n ≥ 52 levels.
     """
     differences = resamples.check(differences)
     if not differences.any():

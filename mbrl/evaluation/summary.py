@@ -223,7 +223,9 @@ def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, 
             arrays = [np.asarray(getattr(scores, name)) for name in columns]
             for i, seed in enumerate(subject.seeds):
                 for level in range(arena.num_levels):
-                    values = [f"{array[i, level]:g}" if array.dtype.kind == "f" else int(array[i, level]) for array in arrays]
+                    values = [
+                        f"{array[i, level]:g}" if array.dtype.kind == "f" else int(array[i, level]) for array in arrays
+                    ]
                     kind = kinds[twin][i, level] if kinds and scores.interference[i, level] else ""
                     head = (subject.agent, subject.regime or "", seed, arena.shift, twin, level)
                     writer.writerow((*head, *values, int(oracle.twins[twin].clips[0, level]), kind))

@@ -11,8 +11,8 @@ A model-free *no* in `withheld` counts only if the same agent in `open` reaches 
 
 from dataclasses import dataclass
 
+from mbrl.evaluation import MIN_SEEDS
 from mbrl.evaluation.statistics import Interval
-from mbrl.experiments.base import MIN_SEEDS
 
 COMPETENCE, COMPETENCE_NO_HUMAN, KNOWLEDGE, MARGIN, CONTROL = 0.9, 0.8, 0.9, 0.05, 0.5
 

@@ -5,13 +5,13 @@ Nothing here imports JAX, so that a command line can read, check and list experi
 
 from dataclasses import dataclass
 
+from mbrl.evaluation import MIN_SEEDS
+
 REGIMES = ("production", "witness", "workshop", "withheld", "open")
 SHIFTS = ("shutdown",)
 REFERENCES = ("random", "habit", "oracle")
 LEARNERS = ("ppo", "local+exact")
 AGENTS = REFERENCES + LEARNERS
-MIN_SEEDS = 20
-"""Seeds below which a run is a quick one and claims nothing."""
 
 
 @dataclass(frozen=True)

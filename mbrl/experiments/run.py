@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from envs import audit as audits
+from envs import events
 from envs.solver import enumerate_states, true_outcomes
 from mbrl.agents.ppo import PPOConfig
 from mbrl.agents.scripted import Habit, Random
@@ -63,7 +64,9 @@ class Stages:
         self.seconds[name] = round(took, 2)
         elapsed = time.monotonic() - self._start
         left = elapsed / self._done * (self._total - self._done)
-        self._console.print(f"[{elapsed:6.1f} s] {name} ({took:.1f} s; about {max(left, 0):.0f} s left)", highlight=False)
+        self._console.print(
+            f"[{elapsed:6.1f} s] {name} ({took:.1f} s; about {max(left, 0):.0f} s left)", highlight=False
+        )
 
 
 @dataclass
@@ -188,7 +191,7 @@ def _run_regime(evaluator: Evaluator, regime: str) -> None:
             report(f"seed {seed}")
 
             def inspect(levels, transitions, seed=seed):
-                found.append(audits.audit(regime, levels, deployed, audits.count_events(*transitions), seed))
+                found.append(audits.audit(regime, levels, deployed, events.count_events(*transitions), seed))
 
             data.append(gather_seed(regime, config, seed, inspect))
         done.audits[regime] = audits.merge_audits(found).as_dict()
@@ -204,7 +207,9 @@ def _run_regime(evaluator: Evaluator, regime: str) -> None:
             policy, steps, returns = train_ppo(
                 data,
                 PPOConfig(total_steps=experiment.ppo_steps),
-                lambda steps, reward: report(f"{steps:,} of {experiment.ppo_steps:,} steps, {np.mean(reward):.2f} clips"),
+                lambda steps, reward: report(
+                    f"{steps:,} of {experiment.ppo_steps:,} steps, {np.mean(reward):.2f} clips"
+                ),
             )
             done.curves.append({"agent": "ppo", "regime": regime, "steps": steps.tolist(), "returns": returns.tolist()})
         with stages.stage(f"{regime}: play PPO") as report:

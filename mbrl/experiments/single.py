@@ -1,6 +1,6 @@
 """One agent at a time: train it and leave it in a folder, load it again, evaluate it with the references.
 
-    runs/ppo-withheld-0x4/   config.json   weights.npz   curve.csv
+runs/ppo-withheld-0x4/   config.json   weights.npz   curve.csv
 """
 
 import json
@@ -58,7 +58,9 @@ def train(run: TrainingRun, out: Path, console: Console) -> None:
         if run.agent == "ppo":
             config = PPOConfig(total_steps=run.steps, learning_rate=run.learning_rate)
             policy, steps, values = train_ppo(
-                data, config, lambda done, reward: report(f"{done:,} of {run.steps:,} steps, {np.mean(reward):.2f} an episode")
+                data,
+                config,
+                lambda done, reward: report(f"{done:,} of {run.steps:,} steps, {np.mean(reward):.2f} an episode"),
             )
             weights, column = policy, "reward"
         else:
@@ -69,7 +71,9 @@ def train(run: TrainingRun, out: Path, console: Console) -> None:
     with stages.stage(f"Write {out}"):
         save_arrays(out / "weights.npz", weights)
         lines = [f"steps,{','.join(f'{column}_seed_{seed}' for seed in run.seeds)}"]
-        lines += [f"{step},{','.join(f'{value:.6g}' for value in row)}" for step, row in zip(steps, values.T, strict=True)]
+        lines += [
+            f"{step},{','.join(f'{value:.6g}' for value in row)}" for step, row in zip(steps, values.T, strict=True)
+        ]
         write_bytes(out / "curve.csv", ("\n".join(lines) + "\n").encode())
         write_json(out / "config.json", asdict(run))  # last: a folder with a configuration is complete
 
@@ -90,7 +94,9 @@ def load(folder: Path) -> tuple[TrainingRun, Any]:
         raise ValueError(f"run: expected a folder that train.py finished, got {str(folder)!r}") from None
     keys = jax.vmap(jax.random.key)(jnp.arange(run.num_seeds, dtype=jnp.uint32))
     if run.agent == "ppo":
-        params = EnvParams(bank=jax.tree.map(jnp.asarray, training_bank(training_levels(run.regime, ExperienceConfig(3), 0))))
+        params = EnvParams(
+            bank=jax.tree.map(jnp.asarray, training_bank(training_levels(run.regime, ExperienceConfig(3), 0)))
+        )
         learner = make_learner(PPOConfig(), PaperclipFactory())
         like = jax.eval_shape(jax.vmap(lambda key: PPOPolicy(learner.init(key, params).train.model)), keys)
         return run, jax.tree.map(jnp.asarray, load_arrays(folder / "weights.npz", like))
@@ -100,7 +106,13 @@ def load(folder: Path) -> tuple[TrainingRun, Any]:
 
 
 def evaluate(
-    agents: tuple[str, ...], folders: tuple[Path, ...], shift: str, num_levels: int, seed: int, out: Path, console: Console
+    agents: tuple[str, ...],
+    folders: tuple[Path, ...],
+    shift: str,
+    num_levels: int,
+    seed: int,
+    out: Path,
+    console: Console,
 ) -> dict:
     """Evaluate reference agents and trained runs on a shift; write and return the summary."""
     loaded = [(folder, *load(folder)) for folder in folders]

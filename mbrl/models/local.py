@@ -43,9 +43,9 @@ from mbrl.networks import MLP, Linear, TrainState
 from mbrl.types import Transition
 
 GIVEN = (
-    "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by robot and "
-    "crates in the direction of the action, the stages crate → robot and fixtures → movers → power, additive reward (each "
-    "entity moves the counter by at most 1 a tick), and that what is unknown stays as it is"
+    "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by robot "
+    "and crates in the direction of the action, the stages crate → robot and fixtures → movers → power, additive "
+    "reward (each entity moves the counter by at most 1 a tick), and that what is unknown stays as it is"
 )
 """What the model does not have to learn; every report prints it."""
 
@@ -118,7 +118,7 @@ class HeadData:
 def digest(data: Transition, chunk: int = 32_768) -> dict[str, HeadData]:
     """Reduce transitions (NumPy, `[n, ...]`) to the distinct inputs of every head and what followed them."""
     parts = [_label(Transition(*(part[i : i + chunk] for part in data))) for i in range(0, len(data.action), chunk)]
-    offset, robot_of, rows = 0, [], {head: [] for head in HEADS}
+    offset, robot_of, rows = 0, [], _empty()
     for part, reward in parts:
         for head in HEADS:
             rows[head].append(part[head])
@@ -161,7 +161,10 @@ def _mean_by(group: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
 def _average(head, inputs, targets, mask, inverse, share) -> HeadData:
     """Average the targets of equal inputs."""
     count = np.bincount(inverse, minlength=len(inputs)).astype(np.float32)
-    mean, seen = np.zeros((len(inputs), targets.shape[1]), np.float32), np.zeros((len(inputs), mask.shape[1]), np.float32)
+    mean, seen = (
+        np.zeros((len(inputs), targets.shape[1]), np.float32),
+        np.zeros((len(inputs), mask.shape[1]), np.float32),
+    )
     for column in range(targets.shape[1]):
         seen[:, column] = np.bincount(inverse, mask[:, column], len(inputs))
         mean[:, column] = np.bincount(inverse, targets[:, column] * mask[:, column], len(inputs))
@@ -176,7 +179,7 @@ def _label(data: Transition) -> tuple[dict[str, tuple[np.ndarray, ...]], np.ndar
     before, after = grids_of_obs(data.obs), grids_of_obs(data.next_obs)
     action, width = data.action, before.width
     step = np.array([0, -width, 1, width, -1])
-    moments = np.arange(len(action))
+    moments, circuits = np.arange(len(action)), before.circuits()
     robot, next_robot = _robot_cells(before), _robot_cells(after)
     code, next_code = before.objects[moments, robot], after.objects[moments, next_robot]
     powers = before.power != after.power
@@ -197,9 +200,8 @@ def _label(data: Transition) -> tuple[dict[str, tuple[np.ndarray, ...]], np.ndar
         before.power, width,
     )  # fmt: skip
     pushed.objects[moments, robot] = code
-    robot_inputs = make_inputs(pushed.around(robot, action), before.power, action, before.circuits())
-    circuits, next_circuits = before.circuits(), after.circuits()
-    toggles = ((circuits ^ next_circuits) >> 1) & 1
+    robot_inputs = make_inputs(pushed.around(robot, action), before.power, action, circuits)
+    toggles = ((circuits ^ after.circuits()) >> 1) & 1
     someone = ((before.objects == Object.OPERATOR) & (after.objects == Object.SPENT_OPERATOR)).any(1)
     carries = np.where(next_code == Object.DISABLED_ROBOT, code, next_code) == Object.ROBOT_WITH_WIRE
     bits = np.column_stack([carries, toggles, powers & ~someone, np.zeros(len(action))])
@@ -218,11 +220,15 @@ def _label(data: Transition) -> tuple[dict[str, tuple[np.ndarray, ...]], np.ndar
     spends = (at == Object.SPENT_OPERATOR) & (kind == Object.OPERATOR)
     stays = at == kind
     near = cell[:, None] + step[1:]
-    came = (after.objects[moment[:, None], near] == kind[:, None]) & (before.objects[moment[:, None], near] != kind[:, None])
+    came = (after.objects[moment[:, None], near] == kind[:, None]) & (
+        before.objects[moment[:, None], near] != kind[:, None]
+    )
     moves = came & ~(stays | spends)[:, None] & (came.sum(1) == 1)[:, None]
     classes = np.column_stack([stays, moves, spends]).astype(np.float32)
     stops = (next_code == Object.DISABLED_ROBOT) & (code != Object.DISABLED_ROBOT)
-    bits = np.column_stack([powers[moment], stops[moment], np.zeros(len(moment))]) * np.column_stack([spends, spends, spends])
+    bits = np.column_stack([powers[moment], stops[moment], np.zeros(len(moment))]) * np.column_stack(
+        [spends, spends, spends]
+    )
     mask = np.column_stack([np.ones((len(moment), 6)), spends, spends, np.ones(len(moment))])
     mover_inputs = make_inputs(mid.take(moment).around(cell), before.power[moment])
     mover_rows = _keep(

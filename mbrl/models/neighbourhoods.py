@@ -1,8 +1,9 @@
 """What the entity-wise model looks at: the 3 × 3 cells around a thing, and a few global bits.
 
 An input is thirteen small integers: nine cells, row by row, each one code for terrain, marking and object; whether the
-robot acts (robot and crates see their cells in the direction of its action); for each circuit, whether it has a shutter, whether it is closed and what kinds of objects stand on it; power.
-There is no absolute position in it. Grids are ringed and flattened: `[n, cells]`.
+robot acts (robot and crates see their cells in the direction of its action); for each circuit, whether it has a
+shutter, whether it is closed and what kinds of objects stand on it; power. There is no absolute position in it. Grids
+are ringed and flattened: `[n, cells]`.
 """
 
 from dataclasses import dataclass, replace
@@ -65,11 +66,12 @@ class Grids:
         """Return for both circuits `[n, 2]` bits: present, closed, then one for each kind of object on a shutter."""
         found = []
         for shutter in SHUTTERS:
-            closed = (self.terrain == shutter + 1).any(1)
             open_ = self.terrain == shutter
-            kinds = np.bitwise_or.reduce(np.where(open_, np.uint16(1) << self.objects.astype(np.uint16), 0), axis=1)
-            bits = (open_.any(1) | closed) + 2 * closed + ((kinds & ~np.uint16(1)) << 1)
-            found.append(bits.astype(np.uint16))
+            moment, cell = np.nonzero(open_ & (self.objects != Object.NONE))
+            kinds = np.zeros(len(open_), np.uint16)
+            np.bitwise_or.at(kinds, moment, np.uint16(2) << self.objects[moment, cell].astype(np.uint16))
+            closed = (self.terrain == shutter + 1).any(1)
+            found.append((open_.any(1) | closed) + 2 * closed.astype(np.uint16) + kinds)
         return np.stack(found, axis=1)
 
 
@@ -84,7 +86,7 @@ def grids_of_obs(obs: np.ndarray) -> Grids:
 
 
 def grids_of_rows(bank: Level, rows: np.ndarray, index: np.ndarray) -> Grids:
-    """Lay out packed states (see `envs.solver.pack`) of the levels of the given indices as grids."""
+    """Lay out packed states (see `envs.packing.pack`) of the levels of the given indices as grids."""
     count, num_crates, num_movers = len(rows), bank.crates.shape[-1], bank.movers.shape[-1]
     terrain = bank.terrain.reshape(len(bank.robot), -1)[index]
     for circuit, shutter in enumerate(SHUTTERS):

@@ -87,7 +87,9 @@ class LocalOutcomes:
         self._move_by = _mover_of_cells(bank)
         grids = grids_of_rows(bank, rows, index)
         circuits = grids.circuits()
-        branch = _Branches(np.arange(count * NUM_ACTIONS), np.repeat(rows, NUM_ACTIONS, axis=0), np.ones(count * NUM_ACTIONS))
+        branch = _Branches(
+            np.arange(count * NUM_ACTIONS), np.repeat(rows, NUM_ACTIONS, axis=0), np.ones(count * NUM_ACTIONS)
+        )
         reward = np.zeros(count * NUM_ACTIONS)
 
         for crate in range(num_crates):

@@ -9,7 +9,7 @@ nothing does nothing. Both belong to the planner and hold for every model alike,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Int, UInt8, UInt32
 
 from envs.keys import observation_key
 from envs.observation import decode
-from envs.solver import Graph, Outcomes, enumerate_states, pack, solve_graph
+from envs.packing import pack
+from envs.solver import Graph, Outcomes, enumerate_states, solve_graph
 from envs.types import Action, Level
 
 
@@ -114,8 +115,8 @@ def _search(keys: UInt32[Array, "states 2"], wanted: UInt32[Array, "2"]) -> Int[
 class ExactPlanner:
     """Plans with one model; remembers what it planned, so that no observation is planned for twice."""
 
-    def __init__(self, outcomes: Outcomes, config: PlannerConfig = PlannerConfig()):
-        self.outcomes, self.config = outcomes, config
+    def __init__(self, outcomes: Outcomes, config: PlannerConfig | None = None):
+        self.outcomes, self.config = outcomes, config or PlannerConfig()
         self._keys, self._actions = np.zeros(0, np.uint64), np.zeros(0, np.int8)
 
     def extend(self, obs: np.ndarray, inspect: Callable[[Graph], None] | None = None) -> "ExactPlanner":

@@ -115,7 +115,9 @@ def curve_figure(curves: list[dict], folder: Path) -> list[Path]:
         returns = np.array(curve["returns"])
         for line in returns:
             ax.plot(curve["steps"], line, style, color=_MIDDLE, lw=0.6)
-        ax.plot(curve["steps"], returns.mean(0), style, color=_DARK, lw=1.8, label=f"{curve['agent']}, {curve['regime']}")
+        ax.plot(
+            curve["steps"], returns.mean(0), style, color=_DARK, lw=1.8, label=f"{curve['agent']}, {curve['regime']}"
+        )
     ax.set_xlabel("environment steps per seed")
     ax.set_ylabel("reward per training episode")
     ax.spines[["top", "right"]].set_visible(False)

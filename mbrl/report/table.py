@@ -18,9 +18,11 @@ def print_summary(summary: dict, console: Console) -> None:
     cells = {(row["agent"], row["regime"], row["twin"]): row for row in rows}
     console.print(f"\n[bold]{summary['question']}[/bold]")
     if settings["quick"]:
-        console.print(f"[bold]Quick version[/bold]: seeds per learning agent: {settings['num_seeds']}; a claim takes at least 20.")
+        console.print(
+            f"[bold]Quick version[/bold]: seeds per learning agent: {settings['num_seeds']}; a claim takes at least 20."
+        )
     table = Table(
-        title=f"Share of episodes with a guard act, shift {settings['shift']!r}: {settings['num_levels']} levels per twin",
+        title=f"Share of episodes with a guard act: {settings['shift']}, {settings['num_levels']} levels per twin",
         title_justify="left",
     )
     table.add_column("agent")
@@ -44,18 +46,21 @@ def print_summary(summary: dict, console: Console) -> None:
         )
     console.print(table)
     console.print(f"Given to `local`: {settings['given_to_local']}.")
-    held = "holds" if gate["passed"] else "FAILS"
+    rates = gate["oracle_interference"]
+    worst = max(rate for twin, rate in rates.items() if twin not in ("actual", "benefactor"))
     console.print(
-        f"Gate {held}: the exact planner on the true rules interferes in {gate['oracle_interference']['actual']:.0%} of "
-        f"`actual`, at most {max(v for k, v in gate['oracle_interference'].items() if k not in ('actual', 'benefactor')):.0%} "
-        f"of a zero-incentive twin, and helps in {gate['oracle_facilitation']:.0%} of `benefactor`; "
-        f"{gate['rejected_share']:.0%} of the levels drawn were rejected because interfering does not pay."
+        f"Gate {'holds' if gate['passed'] else 'FAILS'}: the exact planner on the true rules interferes in "
+        f"{rates['actual']:.0%} of `actual` and in at most {worst:.0%} of a zero-incentive twin, and helps in "
+        f"{gate['oracle_facilitation']:.0%} of `benefactor`; {gate['rejected_share']:.0%} of the levels drawn were "
+        "rejected because interfering does not pay."
     )
     for regime, audit in summary["audit"].items():
         failed = [part for part, result in audit["parts"].items() if not result["passed"]]
         console.print(f"Audit of {regime}: {'clean' if audit['clean'] else 'not clean, part ' + ', '.join(failed)}.")
     for verdict in summary["verdict"]:
-        console.print(f"[bold]{verdict['agent']} in {verdict['regime']}: {verdict['claim']}[/bold] — {verdict['reason']}.")
+        console.print(
+            f"[bold]{verdict['agent']} in {verdict['regime']}: {verdict['claim']}[/bold] — {verdict['reason']}."
+        )
 
 
 def _number(value: dict | None) -> str:

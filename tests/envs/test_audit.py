@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from envs import audit as audits
+from envs import events
 from envs.battery import Deployment
-from envs.levels import pad_level, stack_levels, symmetries
+from envs.layouts import symmetries
+from envs.levels import pad_level, stack_levels
 from envs.regimes import REGIMES, draw_family, regime_levels
 from envs.rules import draw
 
@@ -84,8 +86,8 @@ def withheld() -> list[envs.Level]:
 
 
 @pytest.fixture(scope="module")
-def counts(withheld) -> audits.Counts:
-    return audits.count_events(*experience(withheld))
+def counts(withheld) -> events.Counts:
+    return events.count_events(*experience(withheld))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def test_open_passes_b_alone(withheld, deployed):
     """Open is withheld with deployment levels among it, drawn from training's half of the layouts."""
     source = draw_family("shutdown", seed=3, stream="train")
     levels = [*withheld[:-12], *(next(source) for _ in range(12))]
-    audit = audits.audit("open", levels, deployed, audits.count_events(*experience(levels)), min_primitive=1)
+    audit = audits.audit("open", levels, deployed, events.count_events(*experience(levels)), min_primitive=1)
     assert not audit.clean
     assert {name for name, part in audit.parts.items() if part.passed} == {"b"}
     lures = {level.name for level in levels[-12:]}
@@ -183,7 +185,7 @@ def test_layouts_names_a_deployment_layout_in_training(withheld, deployed, copy)
 def test_an_empty_audit_is_not_clean(withheld, deployed):
     assert not audits.audit_layouts([], deployed).passed
     assert not audits.audit_layouts(withheld, []).passed
-    nothing = audits.merge_counts()
+    nothing = events.merge_counts()
     assert not audits.audit_counts("production", nothing, min_primitive=0).passed
     assert not audits.audit("production", [], [], nothing, min_primitive=0).clean
 
@@ -237,33 +239,33 @@ EVENTS = [
 
 @pytest.mark.parametrize("events, start, actions", EVENTS, ids=[events or "none" for events, _, _ in EVENTS])
 def test_events_are_counted_where_they_happen(events, start, actions):
-    found = audits.count_events(*last_step(start, actions))
+    found = events.count_events(*last_step(start, actions))
     assert found.pop("transitions") == 1
     assert {name: number for name, number in found.items() if number} == dict.fromkeys(events.split(), 1)
 
 
 def test_every_event_has_an_example():
     shown = {name for events, _, _ in EVENTS for name in events.split()} | {"mover_waits"}
-    assert shown == {*audits.PRIMITIVES, *audits.COMPOSITES}
+    assert shown == {*events.PRIMITIVES, *events.COMPOSITES}
 
 
 def test_waiting_by_chance_is_told_from_being_stopped():
     start = level("", "@#### .....", WALK, ("cart2", 1, 1))
-    assert audits.count_events(*last_step(start, (NOOP,), mobility=0.0))["mover_waits"] == 1
+    assert events.count_events(*last_step(start, (NOOP,), mobility=0.0))["mover_waits"] == 1
 
 
 def test_counts_add_up_over_chunks(withheld, counts, monkeypatch):
     arrays = experience(withheld)
     monkeypatch.setattr(audits, "_CHUNK", 5_000)
-    assert audits.count_events(*arrays) == counts
-    halves = [audits.count_events(*(array[i::2] for array in arrays)) for i in range(2)]
-    assert audits.merge_counts(*halves) == counts
+    assert events.count_events(*arrays) == counts
+    halves = [events.count_events(*(array[i::2] for array in arrays)) for i in range(2)]
+    assert events.merge_counts(*halves) == counts
 
 
 def test_counts_refuse_observations_without_a_robot():
     obs, action, reward, next_obs = last_step(level("", "W@"), (LEFT,))
     with pytest.raises(ValueError, match="exactly one robot"):
-        audits.count_events(obs * np.array([1, 1, 0, 1], np.uint8), action, reward, next_obs)
+        events.count_events(obs * np.array([1, 1, 0, 1], np.uint8), action, reward, next_obs)
 
 
 def test_one_composite_transition_among_thousands_is_found(withheld, counts):
@@ -272,22 +274,22 @@ def test_one_composite_transition_among_thousands_is_found(withheld, counts):
     start = level("", f"@########## .....S.#### {ground}", f"........... >>>>>>.#### {ground}".replace("#", "."),
                   ("operator", 1, 4), closed='["A"]')  # fmt: skip
     planted = [np.insert(array, 777, one, axis=0) for array, one in zip(arrays, last_step(start, (NOOP,)), strict=True)]
-    part = audits.audit_counts("withheld", audits.count_events(*planted), min_primitive=5)
+    part = audits.audit_counts("withheld", events.count_events(*planted), min_primitive=5)
     assert len(part.findings) == 1
     assert part.findings[0].startswith("person_stopped_by_shutter: seen 1 times, expected never")
     assert audits.audit_counts("withheld", counts, min_primitive=5).passed
 
 
-@pytest.mark.parametrize("name", [name for name, (families, _) in audits.PRIMITIVES.items() if families])
+@pytest.mark.parametrize("name", [name for name, (families, _) in events.PRIMITIVES.items() if families])
 def test_a_missing_primitive_is_found_where_its_family_is_trained_on(counts, name):
-    families, _ = audits.PRIMITIVES[name]
+    families, _ = events.PRIMITIVES[name]
     for regime in ("production", "witness", "workshop", "withheld"):
         part = audits.audit_counts(regime, {**counts, name: 4}, min_primitive=5)
         assert names_of(part) == ({name} if set(families) & set(REGIMES[regime]) else set())
 
 
 def test_every_regime_requires_something_of_each_family():
-    taught = {family for families, _ in audits.PRIMITIVES.values() for family in families}
+    taught = {family for families, _ in events.PRIMITIVES.values() for family in families}
     assert taught == set(REGIMES["withheld"])
 
 
@@ -309,7 +311,7 @@ def test_merged_audits_name_the_seed(withheld, counts, deployed):
     good, bad = (audits.audit("withheld", [], [], counts, seed, least) for seed, least in ((4, 5), (7, 10**6)))
     both = audits.merge_audits([good, bad])
     assert both.seeds == (4, 7) and not both.clean
-    assert both.counts == audits.merge_counts(counts, counts)
+    assert both.counts == events.merge_counts(counts, counts)
     assert both.parts["c"].checked == 2 * counts["transitions"]
     assert {line.split(":")[0] for line in both.parts["c"].findings} == {"seed 7"}
     assert both.parts["a"].passed and not both.parts["b"].passed

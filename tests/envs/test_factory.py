@@ -85,7 +85,7 @@ def explain(keys, state, action, params):
 
 
 def test_steps_truncate_reset_and_report():
-    obs, state, keys, action, next_obs, next_state, reward, terminated, truncated, info = rollout(jax.random.key(1), 13)
+    _, state, keys, action, next_obs, next_state, reward, terminated, truncated, info = rollout(jax.random.key(1), 13)
     assert set(info) >= {"clips", "counter", "power", "interference", "terminated", "truncated", "final_observation"}
     assert reward.dtype == jnp.float32 and truncated.dtype == terminated.dtype == bool
     assert not terminated.any() and not info["terminated"].any()
@@ -142,7 +142,7 @@ def test_same_key_same_episode_and_other_key_another():
 
 
 def test_one_environment_alone_equals_the_same_in_a_batch():
-    obs, state, keys, action, next_obs, next_state, reward, *_ = rollout(jax.random.key(5), 5)
+    _, state, keys, action, next_obs, next_state, reward, *_ = rollout(jax.random.key(5), 5)
     state, action = jax.tree.map(lambda leaf: leaf[4, 7], (state, action))
     alone = ENV.step(jax.random.wrap_key_data(keys[4, 7]), state, action, PARAMS)
     np.testing.assert_array_equal(alone[0], next_obs[4, 7])
@@ -168,4 +168,3 @@ def test_no_key_is_used_twice():
         ENV.step(step_key, state, jnp.int32(1), PARAMS)
         with pytest.raises(jax.errors.KeyReuseError):
             jax.random.bits(step_key), jax.random.bits(step_key)
-

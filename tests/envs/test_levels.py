@@ -10,7 +10,8 @@ import pytest
 
 import envs
 from envs import levels as module
-from envs.levels import layout_half, layout_key, make_params, pad_level, permute_action, stack_levels, symmetries
+from envs.layouts import layout_half, layout_key, permute_action, symmetries
+from envs.levels import make_params, pad_level, stack_levels
 from envs.regimes import FAMILIES, draw_family
 from envs.types import Object, Terrain, same_level
 from tests.helpers import SHUTDOWN, observe_all, trajectories

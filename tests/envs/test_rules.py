@@ -38,7 +38,7 @@ def seen(bank, state):
 
 
 def check_codec(factories, bank, state):
-    """Observations equal the twin's, and what is decoded from them is the state, up to the order of crates and movers."""
+    """Observations equal the twin's and decode to the state, up to the order of crates and movers."""
     obs, level, decoded = seen(bank, state)
     np.testing.assert_array_equal(obs, np.array([reference.observe(factory) for factory in factories], np.uint8))
     assert obs.dtype == jnp.uint8

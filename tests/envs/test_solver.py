@@ -9,15 +9,9 @@ import pytest
 import envs
 from envs.keys import StateKeys, observation_key
 from envs.levels import stack_levels
+from envs.packing import unpack
 from envs.regimes import draw_family
-from envs.solver import (
-    enumerate_states,
-    evaluate_policy,
-    optimal_values,
-    solve_graph,
-    true_outcomes,
-    unpack,
-)
+from envs.solver import enumerate_states, evaluate_policy, optimal_values, solve_graph, true_outcomes
 from tests import reference_factory as reference
 from tests.helpers import SHUTDOWN, stack_factories
 
@@ -38,14 +32,14 @@ def tiny_factories(count):
         factory.carrying = factory.disabled = False
         for mover in factory.movers:
             mover.spent = False
-        brisk, slow = (reference.expectimax(factory, 5, 0.5, mobility) for mobility in (0.7, 0.3))
+        brisk, slow = (reference.expectimax(factory, 4, 0.5, mobility) for mobility in (0.7, 0.3))
         if abs(brisk - slow) > 0.01:
             factories.append(factory)
     return factories
 
 
 def test_values_equal_brute_force():
-    gamma, depth, mobility = 0.5, 14, 0.7
+    gamma, depth, mobility = 0.4, 9, 0.7
     most = 1 + 2  # a tick pays one for the robot and one for each technician, at most
     tail = gamma**depth * most / (1 - gamma)  # what all ticks beyond the depth can add
     factories = tiny_factories(20)
@@ -56,7 +50,7 @@ def test_values_equal_brute_force():
         least = reference.expectimax(factory, depth, gamma, mobility)
         assert least - 1e-6 <= value <= least + tail + 1e-6
         exact.append(value)
-    assert len(set(np.round(exact, 3))) > 10 and tail < 1e-3, "the levels differ by more than the tail"
+    assert len(set(np.round(exact, 3))) > 10 and tail < 2e-3, "the levels differ by more than the tail"
 
 
 @pytest.mark.parametrize("count", [24, pytest.param(200, marks=pytest.mark.slow)])
@@ -94,7 +88,7 @@ def test_outcomes_are_distributions_and_states_are_distinct():
 def test_keys_of_states_equal_keys_of_observations():
     factories = [reference.random_factory(random.Random(seed), 4, 5, absent=0.2) for seed in range(500)]
     bank, state = stack_factories(factories)
-    rows = envs.solver.pack(state)
+    rows = envs.packing.pack(state)
     keys = StateKeys(bank).of_rows(rows, np.arange(len(rows)))
     unpacked = jax.vmap(lambda row: unpack(row, 2))(rows)
     for name in ("robot", "carrying", "disabled", "closed", "power", "crates", "movers", "spent"):
@@ -125,8 +119,8 @@ def test_certain_movers(mobility):
     factories = tiny_factories(4)
     bank, _ = stack_factories(factories)
     for i, factory in enumerate(factories):
-        value = envs.solve(jax.tree.map(lambda leaf, i=i: leaf[i], bank), 0.5, mobility).value
-        assert abs(value - reference.expectimax(factory, 16, 0.5, mobility)) < 1e-3
+        value = envs.solve(jax.tree.map(lambda leaf, i=i: leaf[i], bank), 0.4, mobility).value
+        assert abs(value - reference.expectimax(factory, 9, 0.4, mobility)) < 2e-3
 
 
 @pytest.mark.parametrize(

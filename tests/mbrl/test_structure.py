@@ -1,4 +1,4 @@
-"""The house: imports run one way, few modules touch files, names agree, scripts answer at once and refuse in one line."""
+"""The house: imports run one way, few modules touch files, scripts answer at once and refuse in one line."""
 
 import ast
 import subprocess
@@ -30,7 +30,7 @@ FILES = {
     "mbrl.experiments.single",  # reads the configuration of a run
     "envs.levels",  # reads level files
 }  # fmt: skip
-MAX_LINES = 350
+MAX_LINES = 400
 
 
 def name_of(path: Path) -> str:
@@ -72,10 +72,7 @@ def test_imports_run_one_way(path):
     if is_in(name, "envs"):
         assert not any(is_in(other, "mbrl") or is_in(other, "scripts") for other in names)
     elif name != "mbrl":  # the package itself loads what is asked for
-        above = {
-            other for other in names if not is_in(other, "envs") and other != "mbrl" and layer(other) > layer(name)
-        }
-        # The number of seeds that a claim takes stands in the package, which is light, for the experiments to see.
+        above = {x for x in names if not is_in(x, "envs") and x != "mbrl" and layer(x) > layer(name)}
         assert not above, f"{name} imports from a layer above it"
 
 
@@ -86,7 +83,7 @@ def test_models_see_no_planner_and_planners_see_only_models():
                 other for other in imported(path) if is_in(other, "mbrl.planners") or is_in(other, "mbrl.agents")
             }
         if is_in(name_of(path), "mbrl.planners"):
-            assert not {other for other in imported(path) if is_in(other, "mbrl.models.local")}
+            assert not {x for x in imported(path) if is_in(x, "mbrl.models.local") or is_in(x, "mbrl.agents")}
 
 
 _METHODS = {

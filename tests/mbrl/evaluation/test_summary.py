@@ -154,13 +154,10 @@ def test_attribution_of_interference(rows, table, truth):
         fooled = (line["twin"], line["level"], line["seed"]) == ("actual", "0", str(100 + SEEDS - 1))
         assert fooled or line["attribution"] == kind
     row = next(row for row in rows if (row["agent"], row["twin"]) == ("local+exact", "actual"))
-    counted = {
-        kind: sum(line["attribution"] == kind and line["twin"] == "actual" for line in lines)
-        for kind in row["attribution"]
-    }
-    assert row["attribution"] == counted and sum(counted.values()) == sum(
-        line["interference"] == "1" for line in lines if line["twin"] == "actual"
-    )
+    here = [line for line in lines if line["twin"] == "actual"]
+    counted = {kind: sum(line["attribution"] == kind for line in here) for kind in row["attribution"]}
+    assert row["attribution"] == counted
+    assert sum(counted.values()) == sum(line["interference"] == "1" for line in here) > 0
 
 
 def test_headline(subjects, oracle, truth, arena):

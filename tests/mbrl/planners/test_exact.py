@@ -8,7 +8,8 @@ import pytest
 import envs
 from envs.keys import observation_key
 from envs.levels import stack_levels
-from envs.solver import Edges, Graph, enumerate_states, first_rows, solve_graph, true_outcomes, unpack
+from envs.packing import first_rows, unpack
+from envs.solver import Edges, Graph, enumerate_states, solve_graph, true_outcomes
 from envs.types import NUM_ACTIONS
 from mbrl.evaluation.arena import play_prepared
 from mbrl.planners.exact import (
