@@ -63,9 +63,9 @@ class LocalConfig:
     hidden_size: int = 128
     embedding_size: int = 16
     num_steps: int = 1000
-    batch_sizes: tuple[int, int, int] = (64, 256, 64)  # in the order of HEADS
+    batch_sizes: tuple[int, int, int] = (64, 256, 256)  # in the order of HEADS
     learning_rate: float = 2e-3
-    weight_exponent: float = 0.25
+    weight_exponent: float = 0.5
     weight_decay: float = 0.01
 
 
@@ -118,7 +118,8 @@ class HeadData:
 def digest(data: Transition, chunk: int = 32_768) -> dict[str, HeadData]:
     """Reduce transitions (NumPy, `[n, ...]`) to the distinct inputs of every head and what followed them."""
     parts = [_label(Transition(*(part[i : i + chunk] for part in data))) for i in range(0, len(data.action), chunk)]
-    offset, robot_of, rows = 0, [], _empty()
+    offset, robot_of = 0, []
+    rows: dict[str, list] = {head: [] for head in HEADS}
     for part, reward in parts:
         for head in HEADS:
             rows[head].append(part[head])

@@ -22,7 +22,7 @@ from envs.regimes import REGIMES, draw_family, regime_levels
 from envs.rules import draw
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "audit.py"
-NUM_LEVELS, COPIES = 60, 12
+NUM_LEVELS, COPIES = 120, 12
 NOOP, UP, RIGHT, DOWN, LEFT = range(5)
 
 
