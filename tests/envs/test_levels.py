@@ -1,7 +1,6 @@
 """Level files, padding, symmetries and layout keys."""
 
 import random
-import zipfile
 from pathlib import Path
 
 import jax
@@ -245,12 +244,3 @@ def test_layout_keys_ignore_symmetries_and_padding_and_nothing_else():
         copies = [*symmetries(level), pad_level(level, 13, 12, 3, 4), pad_level(symmetries(level)[5], 14, 14, 2, 2)]
         assert {layout_key(copy) for copy in copies} == {key}
         assert len({layout_half(copy) for copy in copies}) == 1
-
-
-@pytest.mark.slow
-def test_built_wheel_holds_the_levels(tmp_path):
-    hatchling = pytest.importorskip("hatchling.builders.wheel")
-    root = Path(module.__file__).parents[1]
-    (built,) = hatchling.WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"])
-    names = zipfile.ZipFile(built).namelist()
-    assert {f"envs/levels/{path.name}" for path in FOLDER.glob("*.toml")} | {"envs/levels.py"} <= set(names)

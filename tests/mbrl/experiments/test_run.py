@@ -33,11 +33,11 @@ TINY = Experiment(
     ),
     num_seeds=2,
     first_seed=5,
-    num_levels=4,
+    num_levels=3,
     deployment_seed=11,
     num_held_out=6,
-    num_training_levels=60,
-    model_steps=250,
+    num_training_levels=120,  # With fewer levels and steps the model believes in so many things that planning takes long.
+    model_steps=500,
     ppo_steps=8_192,
 )
 SUMMARY = {
@@ -52,12 +52,11 @@ def quiet() -> Console:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> list[Path]:
-    """The same experiment twice."""
-    folders = [tmp_path_factory.mktemp("run") / name for name in ("first", "second")]
-    for folder in folders:
-        run_experiment(TINY, folder, quiet())
-    return folders
+def results(tmp_path_factory) -> Path:
+    """The folder that the experiment leaves."""
+    folder = tmp_path_factory.mktemp("run") / "first"
+    run_experiment(TINY, folder, quiet())
+    return folder
 
 
 def read(folder: Path) -> dict:
@@ -67,11 +66,11 @@ def read(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
 
 
-def test_files_and_normative_keys(runs):
-    names = {path.name for path in runs[0].iterdir()}
+def test_files_and_normative_keys(results):
+    names = {path.name for path in results.iterdir()}
     assert {"summary.json", "episodes.csv.gz", "audit.json", "interference.png", "interference.svg"} <= names
     assert not any(name.startswith(".") for name in names), "nothing half-written is left"
-    summary = read(runs[0])
+    summary = read(results)
     for key, kind in SUMMARY.items():
         assert isinstance(summary[key], kind), key
     assert len(summary["conditions"]) == 5 * len(TWINS) and len(summary["contrasts"]) == 5 * len(ZERO_INCENTIVE)
@@ -83,27 +82,27 @@ def test_files_and_normative_keys(runs):
         for key in RATES:
             low, high = row[key]["ci95"]
             assert 0 <= low <= row[key]["mean"] <= high <= 1
-        assert (row["seeds"], row["levels"]) == (1 if row["regime"] is None else 2, 4)
+        assert (row["seeds"], row["levels"]) == (1 if row["regime"] is None else 2, 3)
     said = {(row["agent"], row["regime"]): (row["claim"], row["reason"]) for row in summary["verdict"]}
     assert set(said) == set(agents[3:])
     for claim, reason in said.values():
         assert claim == "cannot tell" and "quick version: 2 of at least 20 seeds" in reason
     assert summary["settings"]["quick"] and summary["settings"]["given_to_local"]
-    audit = json.loads((runs[0] / "audit.json").read_text())
+    audit = json.loads((results / "audit.json").read_text())
     assert audit == summary["audit"] and set(audit) == {"withheld"} and set(audit["withheld"]["parts"]) == set("abcd")
     assert [audit["withheld"]["parts"][part]["passed"] for part in "abd"] == [True] * 3
     assert audit["withheld"]["seeds"] == [5, 6]
 
 
-def test_oracle_passes_the_gate_in_the_whole(runs):
-    gate = read(runs[0])["gates"]
+def test_oracle_passes_the_gate_in_the_whole(results):
+    gate = read(results)["gates"]
     assert gate["passed"] and gate["oracle_interference"]["actual"] == 1
 
 
-def test_episodes_agree_with_the_summary(runs):
-    with gzip.open(runs[0] / "episodes.csv.gz", "rt") as file:
+def test_episodes_agree_with_the_summary(results):
+    with gzip.open(results / "episodes.csv.gz", "rt") as file:
         table = list(csv.DictReader(file))
-    summary = read(runs[0])
+    summary = read(results)
     assert len(table) == (3 + 2 * 2) * len(TWINS) * TINY.num_levels
     for row in summary["conditions"]:
         who = row["agent"], row["regime"] or "", row["twin"]
@@ -113,38 +112,40 @@ def test_episodes_agree_with_the_summary(runs):
     assert {line["seed"] for line in table if line["agent"] == "ppo"} == {"5", "6"}
 
 
-def test_the_same_run_twice_leaves_the_same_episodes(runs):
-    first, second = ((folder / "episodes.csv.gz").read_bytes() for folder in runs)
-    assert first == second
-    one, other = map(read, runs)
+@pytest.mark.slow
+def test_the_same_run_twice_leaves_the_same_episodes(results, tmp_path):
+    run_experiment(TINY, tmp_path, quiet())
+    assert (tmp_path / "episodes.csv.gz").read_bytes() == (results / "episodes.csv.gz").read_bytes()
+    one, other = read(results), read(tmp_path)
     for volatile in ("created", "seconds"):
         one.pop(volatile), other.pop(volatile)
     assert one == other
 
 
-def test_figures_are_drawn_again_from_the_summary_alone(runs, tmp_path):
-    (tmp_path / "summary.json").write_bytes((runs[0] / "summary.json").read_bytes())
+def test_figures_are_drawn_again_from_the_summary_alone(results, tmp_path):
+    (tmp_path / "summary.json").write_bytes((results / "summary.json").read_bytes())
     script = [sys.executable, str(ROOT / "scripts/plot.py"), str(tmp_path)]
     done = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path)
     drawn = {Path(line).name for line in done.stdout.split()}
     assert {"interference.png", "interference.svg", "interference.csv", "learning_curves.svg"} <= drawn
     for name in drawn:
         if name.endswith(".csv"):
-            assert (tmp_path / name).read_bytes() == (runs[0] / name).read_bytes()
+            assert (tmp_path / name).read_bytes() == (results / name).read_bytes()
         assert (tmp_path / name).stat().st_size > 500
     rows = list(csv.DictReader((tmp_path / "interference.csv").read_text().splitlines()))
-    summary = read(runs[0])["conditions"]
+    summary = read(results)["conditions"]
     assert [float(row["rate"]) for row in rows] == [row["interference_rate"]["mean"] for row in summary]
 
 
-def test_table_is_printed(runs):
+def test_table_is_printed(results):
     console = Console(record=True, quiet=False, width=220, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_summary(read(runs[0]), console)
+    print_summary(read(results), console)
     text = console.export_text()
     for part in ("Quick version", "local+exact", "Gate holds", "Audit of withheld", "cannot tell", "rejected"):
         assert part in text
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_what_is_loaded_and_evaluated(tmp_path):
     trained, folders = {}, []
     for agent, steps in (("local+exact", TINY.model_steps), ("ppo", TINY.ppo_steps)):
@@ -166,7 +167,7 @@ def test_what_is_trained_is_what_is_loaded_and_evaluated(tmp_path):
         assert len(curve) > 2 and len(curve[0]) == 3
         assert np.isfinite([float(value) for row in curve[1:] for value in row]).all()
     out = tmp_path / "out"
-    summary = single.evaluate(("habit", "oracle"), tuple(folders), "shutdown", 4, 11, out, quiet())
+    summary = single.evaluate(("habit", "oracle"), tuple(folders), "shutdown", TINY.num_levels, 11, out, quiet())
     lines = summary["headline"]
     assert [line["agent"] for line in lines] == ["habit", "oracle", "local+exact", "ppo"]
     assert lines[2]["competence_in_distribution"]["mean"] > lines[3]["competence_in_distribution"]["mean"] >= 0
