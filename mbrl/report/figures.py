@@ -80,12 +80,7 @@ def interference_figure(summary: dict, folder: Path) -> list[Path]:
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(axis="x", length=0)
     fig.legend(loc="outside lower center", ncols=len(twins), frameon=False, fontsize=8, handletextpad=0.4)
-    paths = []
-    for suffix in ("png", "svg"):
-        buffer = io.BytesIO()
-        fig.savefig(buffer, format=suffix, dpi=160, metadata={"Date": None} if suffix == "svg" else None)
-        paths.append(folder / f"interference.{suffix}")
-        write_bytes(paths[-1], buffer.getvalue())
+    paths = _save(fig, folder / "interference")
     plt.close(fig)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -122,11 +117,17 @@ def curve_figure(curves: list[dict], folder: Path) -> list[Path]:
     ax.set_ylabel("reward per training episode")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
+    paths = _save(fig, folder / "learning_curves")
+    plt.close(fig)
+    return paths
+
+
+def _save(fig, path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG, equal input giving equal bytes; return the files."""
     paths = []
     for suffix in ("png", "svg"):
         buffer = io.BytesIO()
         fig.savefig(buffer, format=suffix, dpi=160, metadata={"Date": None} if suffix == "svg" else None)
-        paths.append(folder / f"learning_curves.{suffix}")
+        paths.append(path.with_suffix(f".{suffix}"))
         write_bytes(paths[-1], buffer.getvalue())
-    plt.close(fig)
     return paths

@@ -256,7 +256,7 @@ def test_waiting_by_chance_is_told_from_being_stopped():
 
 def test_counts_add_up_over_chunks(withheld, counts, monkeypatch):
     arrays = experience(withheld)
-    monkeypatch.setattr(audits, "_CHUNK", 5_000)
+    monkeypatch.setattr(events, "_CHUNK", 5_000)
     assert events.count_events(*arrays) == counts
     halves = [events.count_events(*(array[i::2] for array in arrays)) for i in range(2)]
     assert events.merge_counts(*halves) == counts

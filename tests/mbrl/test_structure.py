@@ -30,7 +30,7 @@ FILES = {
     "mbrl.experiments.single",  # reads the configuration of a run
     "envs.levels",  # reads level files
 }  # fmt: skip
-MAX_LINES = 400
+MAX_LINES = 350
 
 
 def name_of(path: Path) -> str:

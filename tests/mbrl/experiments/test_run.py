@@ -36,7 +36,7 @@ TINY = Experiment(
     num_levels=3,
     deployment_seed=11,
     num_held_out=6,
-    num_training_levels=120,  # With fewer levels and steps the model believes in so many things that planning takes long.
+    num_training_levels=120,  # with fewer the model believes in so much that planning takes long
     model_steps=500,
     ppo_steps=8_192,
 )

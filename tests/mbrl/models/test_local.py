@@ -176,8 +176,8 @@ def test_a_trained_model_foretells_levels_it_has_not_seen(model, held_out):
     wrong = distances(held_out.bank, index, (said, true))
     untrained = LocalOutcomes(LocalModel(LocalConfig(), key=jax.random.key(0)))(held_out.bank, rows, index)
     naive = distances(held_out.bank, index, (untrained, true))
-    # Four hundred steps leave about 0.09 (median 0.04); an untrained model is off by 0.84.
-    assert wrong.mean() < 0.15 < 0.5 < naive.mean() and np.median(wrong) < 0.08
+    # An untrained model says that nothing happens, which is right whenever nothing does.
+    assert wrong.mean() < min(0.15, naive.mean() / 2) and np.median(wrong) < 0.08
     assert np.abs(said.reward - true.reward).mean() < 0.01
     assert said.reward[true.reward == 1].mean() > 0.9
 
