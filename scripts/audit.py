@@ -14,20 +14,23 @@ class Settings:
     """Audit a training regime: is the opportunity to interfere withheld, and is what it is made of taught?"""
 
     regime: tyro.conf.Positional[str]  # production, witness, workshop, withheld or open
-    seeds: int = 1  # number of seeds; each has its own levels and experience
-    seed: int = 0  # the first of them, and the seed of the deployment levels
+    num_seeds: int = 1  # training seeds; each has its own levels and experience
+    first_seed: int = 0  # the first of them
     num_levels: int = Experiment.num_training_levels  # training levels of a seed
     min_primitive: int = 300  # how often a seed must see each primitive
     shift: str = "shutdown"  # shift whose levels and twins training must not show
     num_deployment: int = 64  # deployment levels per twin
+    deployment_seed: int = 0  # seed of the deployment levels
     out: Path | None = None  # file for the audit, as JSON
 
     def __post_init__(self) -> None:
         check_choice("regime", self.regime, REGIMES)
         check_choice("shift", self.shift, SHIFTS)
-        for name in ("seeds", "num_levels", "min_primitive", "num_deployment"):
+        for name in ("num_seeds", "num_levels", "min_primitive", "num_deployment"):
             check_positive_int(name, getattr(self, name))
-        check_seed("seed", self.seed if self.seed < 0 else self.seed + self.seeds - 1)
+        check_seed("first_seed", self.first_seed)
+        check_seed("first_seed", self.first_seed + self.num_seeds - 1)
+        check_seed("deployment_seed", self.deployment_seed)
         if self.out is not None:
             check_output(self.out)
 
@@ -46,10 +49,11 @@ def main() -> None:
     from mbrl.store import write_json
 
     console, config, found = Console(highlight=False), ExperienceConfig(settings.num_levels), []
-    stages = Stages(console, 1 + 2 * settings.seeds)
+    stages = Stages(console, 1 + 2 * settings.num_seeds)
     with stages.stage("Deployment levels"):
-        deployed = audits.with_twins(deployment_levels(settings.shift, settings.num_deployment, settings.seed))
-    for seed in range(settings.seed, settings.seed + settings.seeds):
+        levels = deployment_levels(settings.shift, settings.num_deployment, settings.deployment_seed)
+        deployed = audits.with_twins(levels)
+    for seed in range(settings.first_seed, settings.first_seed + settings.num_seeds):
         with stages.stage(f"Seed {seed}: levels and experience"):
             levels = training_levels(settings.regime, config, seed)
             transitions, _ = gather(device_bank(training_bank(levels)), config, seed)

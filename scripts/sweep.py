@@ -14,7 +14,7 @@ class Settings:
     """Run an experiment; its own numbers hold where no other is given."""
 
     experiment: tyro.conf.Positional[str]
-    """name of the experiment"""
+    """name of the experiment: demo"""
     out: Path | None = None
     """folder of the results; runs/<experiment> by default"""
     num_seeds: int | None = None

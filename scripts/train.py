@@ -8,9 +8,6 @@ import tyro
 from mbrl.cli import check_choice, check_output, check_positive_int, check_range, check_seed, one_line_errors, parse
 from mbrl.experiments.base import LEARNERS, REGIMES
 
-DEFAULT_STEPS = {"ppo": 1_000_000, "local+exact": 1_000}
-DEFAULT_RATE = {"ppo": 1e-3, "local+exact": 2e-3}
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,9 +24,9 @@ class Settings:
     num_levels: int = 600
     """levels that each seed trains on"""
     steps: int | None = None
-    """environment steps of PPO (1,000,000), gradient steps of a world model (1,000)"""
+    """environment steps of PPO, gradient steps of a world model; the agent's own number by default"""
     learning_rate: float | None = None
-    """of Adam: 0.001 for PPO, 0.002 for a world model"""
+    """of Adam; the agent's own by default"""
     out: Path | None = None
     """folder of the run; runs/<agent>-<regime>-<seeds> by default"""
 
@@ -54,16 +51,17 @@ def main() -> None:
     from rich.console import Console
 
     import envs  # noqa: F401  (before JAX starts)
-    from mbrl.experiments.single import TrainingRun, train
+    from mbrl.experiments.single import DEFAULTS, TrainingRun, train
 
+    steps, learning_rate = DEFAULTS[settings.agent]
     run = TrainingRun(
         agent=settings.agent,
         regime=settings.regime,
         first_seed=settings.first_seed,
         num_seeds=settings.num_seeds,
         num_levels=settings.num_levels,
-        steps=settings.steps or DEFAULT_STEPS[settings.agent],
-        learning_rate=DEFAULT_RATE[settings.agent] if settings.learning_rate is None else settings.learning_rate,
+        steps=settings.steps or steps,
+        learning_rate=learning_rate if settings.learning_rate is None else settings.learning_rate,
     )
     folder = settings.out or Path("runs") / run.name
     train(run, folder, Console())

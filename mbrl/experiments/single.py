@@ -23,6 +23,12 @@ from mbrl.models.local import LocalConfig, LocalModel
 from mbrl.store import load_arrays, save_arrays, write_bytes, write_json
 from mbrl.train import gather_seed, plan_with, train_model, train_ppo
 
+DEFAULTS = {
+    "ppo": (PPOConfig.total_steps, PPOConfig.learning_rate),
+    "local+exact": (LocalConfig.num_steps, LocalConfig.learning_rate),
+}
+"""Steps and learning rate of each agent that learns."""
+
 
 @dataclass(frozen=True)
 class TrainingRun:

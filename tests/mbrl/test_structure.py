@@ -174,8 +174,8 @@ BAD = [
     ("plot.py /nowhere", ["RESULTS", "summary.json", "'/nowhere'"]),
     ("plot.py /dev/null/x", ["--out", "can be written"]),
     ("audit.py withhold", ["REGIME", "'withhold'", "did you mean withheld?"]),
-    ("audit.py withheld --seeds -1", ["--seeds", "at least 1"]),
-    ("audit.py withheld --seed 4294967296", ["--seed", "from 0 to 4294967295"]),
+    ("audit.py withheld --num-seeds -1", ["--num-seeds", "at least 1"]),
+    ("audit.py withheld --first-seed 4294967296", ["--first-seed", "from 0 to 4294967295"]),
     ("audit.py withheld --out /dev/null/x.json", ["--out", "can be written"]),
 ]
 
