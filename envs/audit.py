@@ -16,7 +16,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -26,7 +25,7 @@ from envs.events import COMPOSITES, PRIMITIVES, Counts, merge_counts
 from envs.layouts import layout_key
 from envs.levels import stack_levels
 from envs.regimes import REGIMES, SIZE, kill
-from envs.solver import Graph, enumerate_states, optimal_values, true_outcomes
+from envs.solver import BATCH, Graph, enumerate_levels, optimal_values
 from envs.types import LEVERS, MOBILITY, NUM_ACTIONS, PERSONS, Action, Level, Terrain
 
 PARTS = {
@@ -37,7 +36,6 @@ PARTS = {
 }
 MIN_PRIMITIVE = 300
 """How often a seed must see each primitive that its regime's families teach."""
-_BATCH = 100  # levels enumerated as one graph
 _TOLERANCE = 1e-6  # of probabilities and expected rewards
 _VALUE_TOLERANCE = 1e-3  # of optimal values, in clips; they are solved to 1e-4
 
@@ -198,7 +196,7 @@ def _graphs(levels: Sequence[Level], mobility: float) -> Iterator[tuple[np.ndarr
     """Enumerate levels in batches; yield their numbers and their graph, in which no state belongs to two of them.
 
     States are merged when they look alike, so levels with the same terrain and markings go into different batches.
-    The last batch is filled with copies of its first level, so that all have one shape; they merge into one.
+    Batches are filled with copies of their first level (see `enumerate_levels`), which bear its number.
     """
     if not levels:
         return
@@ -210,11 +208,10 @@ def _graphs(levels: Sequence[Level], mobility: float) -> Iterator[tuple[np.ndarr
         rounds[seen[ground]].append(number)
         seen[ground] += 1
     for numbers in rounds.values():
-        for i in range(0, len(numbers), _BATCH):
-            batch = numbers[i : i + _BATCH]
-            filled = np.array(batch + batch[:1] * (_BATCH - len(batch)))
-            part = jax.tree.map(lambda leaf, chosen=filled: leaf[chosen], bank)
-            yield filled, enumerate_states(part, true_outcomes(mobility), max_states=10**9)
+        for i in range(0, len(numbers), BATCH):
+            batch = numbers[i : i + BATCH]
+            filled = batch + batch[:1] * (BATCH - len(batch))
+            yield np.array(filled), enumerate_levels([levels[number] for number in batch], mobility)
 
 
 def _strays(

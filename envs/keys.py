@@ -9,10 +9,12 @@ probability 2⁻⁶⁴.
 
 from functools import cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8, UInt32
 
+from envs.packing import call_padded
 from envs.types import NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, SHUTTERS, Level, Object
 
 _CODES = NUM_TERRAINS + NUM_MARKINGS + NUM_OBJECTS
@@ -42,6 +44,16 @@ def observation_key(obs: UInt8[Array, "height width 4"]) -> UInt32[Array, "2"]:
         + grid[:, rows, columns, NUM_TERRAINS + NUM_MARKINGS + code[..., 2]]
     )
     return jnp.sum(words, axis=(1, 2), dtype=jnp.uint32) + table[:, -1, code[0, 0, 3]]
+
+
+def observation_keys(obs: np.ndarray, chunk: int = 32_768) -> np.ndarray:
+    """Return the keys `uint64[n]` of observations `uint8[n, H, W, 4]` (NumPy)."""
+    parts = [call_padded(_keys, obs[i : i + chunk]) for i in range(0, len(obs), chunk)]
+    words = np.concatenate([np.zeros((0, 2), np.uint32), *parts]).astype(np.uint64)
+    return words[:, 0] << np.uint64(32) | words[:, 1]
+
+
+_keys = jax.jit(jax.vmap(observation_key))
 
 
 class StateKeys:

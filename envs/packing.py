@@ -1,4 +1,9 @@
-"""States as rows of small integers: the form in which the solver counts them and planners look them up."""
+"""States as rows of small integers: the form in which the solver counts them and planners look them up.
+
+Host code meets batches of every size, and a jitted function compiles anew for each: `call_padded` lets it see few.
+"""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -50,3 +55,20 @@ def first_rows(bank: Level) -> np.ndarray:
             clips=nothing, counter=nothing, time=nothing,
         )
     )  # fmt: skip
+
+
+def bucket(count: int, least: int = 256) -> int:
+    """Round up to a power of two, at least `least`."""
+    return 1 << (max(count, least) - 1).bit_length()
+
+
+def pad_rows(array: np.ndarray, size: int) -> np.ndarray:
+    """Lengthen the first axis to `size` with zeros."""
+    return np.pad(array, [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+
+def call_padded(function: Callable, *arrays: np.ndarray):
+    """Call a batched function on arrays padded along the first axis to a power of two; return the results cut again."""
+    size = bucket(len(arrays[0]))
+    results = function(*(pad_rows(array, size) for array in arrays))
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(arrays[0])], results)

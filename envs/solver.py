@@ -19,11 +19,13 @@ import numpy as np
 from envs import rules
 from envs.keys import KeyIndex, StateKeys
 from envs.levels import stack_levels
-from envs.packing import first_rows, unpack
+from envs.packing import bucket, first_rows, unpack
 from envs.types import MOBILITY, NUM_ACTIONS, Level
 
 MAX_STATES = 2_000_000
 """Budget of states of one enumeration; beyond it `enumerate_states` refuses."""
+BATCH = 128
+"""How many levels are enumerated as one graph."""
 _CHUNKS = (512, 8_192)
 _COMMON_SIZE = (7, 11, 1, 2)  # (height, width, crates, movers): few different shapes, few compilations
 
@@ -196,7 +198,7 @@ def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4, float64: bo
     if not 0.0 <= gamma < 1.0:
         raise ValueError(f"gamma: {gamma!r} is out of range, expected a discount in [0, 1)")
     count = len(graph.rows)
-    padding = ((0, _bucket(count) - count), (0, 0), (0, 0))
+    padding = ((0, bucket(count, 4096) - count), (0, 0), (0, 0))
     dtype = np.float64 if float64 else np.float32
     with jax.enable_x64(float64):
         values = _iterate(
@@ -298,18 +300,20 @@ def solve(
     return Solution(float(best[graph.start[0]]), action_values, policy, graph)
 
 
-def optimal_values(
-    levels: Sequence[Level], gamma: float = 0.99, mobility: float = MOBILITY, batch: int = 128
-) -> np.ndarray:
+def enumerate_levels(levels: Sequence[Level], mobility: float = MOBILITY) -> Graph:
+    """Enumerate at most `BATCH` levels under the true rules as one graph, without a budget.
+
+    The bank is filled with copies of the first level, which merge into one, so that all calls compile alike.
+    """
+    bank = stack_levels([*levels, *[levels[0]] * (BATCH - len(levels))], _COMMON_SIZE)
+    return enumerate_states(bank, true_outcomes(mobility), max_states=10**9)
+
+
+def optimal_values(levels: Sequence[Level], gamma: float = 0.99, mobility: float = MOBILITY) -> np.ndarray:
     """Return the optimal values `[levels]` under the true rules, in batches of levels solved as one graph each."""
-    values = []
-    for i in range(0, len(levels), batch):
-        bank = stack_levels(levels[i : i + batch], _COMMON_SIZE)
-        graph = enumerate_states(bank, true_outcomes(mobility), max_states=10**9)
-        values.append(solve_graph(graph, gamma).max(axis=1)[graph.start])
+    values = [np.zeros(0)]
+    for i in range(0, len(levels), BATCH):
+        batch = levels[i : i + BATCH]
+        graph = enumerate_levels(batch, mobility)
+        values.append(solve_graph(graph, gamma).max(axis=1)[graph.start[: len(batch)]])
     return np.concatenate(values)
-
-
-def _bucket(count: int) -> int:
-    """Round up to a power of two of at least 4096, so that jit meets few shapes."""
-    return 1 << max(count - 1, 4095).bit_length()

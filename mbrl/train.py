@@ -15,7 +15,8 @@ from envs.factory import PaperclipFactory
 from envs.types import EnvParams, Level
 from mbrl.agents.ppo import PPOConfig, PPOPolicy, train_seeds
 from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
-from mbrl.models.local import HeadData, LocalConfig, LocalModel, digest, fit_seeds
+from mbrl.models.labels import HeadData, digest
+from mbrl.models.local import LocalConfig, LocalModel, fit_seeds
 from mbrl.models.outcomes import LocalOutcomes
 from mbrl.planners.exact import ExactPlanner, PlannerConfig, Planners
 from mbrl.types import Transition

@@ -112,19 +112,28 @@ def _observe_bank(bank):
     return jax.vmap(lambda level: observe(level, initial_state(level)))(bank)
 
 
-def play_levels(policy, bank: Level, draws: jax.Array, seed: int, suppress: bool = False) -> Episodes:
-    """Play a policy with a leading axis of seeds, or a plain callable, on a bank; arrays `[seeds, time, levels]`."""
+def play_banks(policy, banks: list[Level], draws: jax.Array, seed: int, suppress: tuple[bool, ...]) -> Episodes:
+    """Play a policy with a leading axis of seeds, or a plain callable, on banks of one shape, with the same draws.
+
+    Returns:
+        Episodes with arrays `[suppress, banks, seeds, time, levels]`: every bank once for each entry of `suppress`
+        (see `mbrl.rollout.play`).
+    """
     if not hasattr(policy, "act"):
-        episodes = play_host(policy, bank, np.asarray(draws), MOBILITY, suppress)
-        return jax.tree.map(lambda leaf: leaf[None], episodes)
+        played = [[play_host(policy, bank, np.asarray(draws), MOBILITY, s) for bank in banks] for s in suppress]
+        rows = [jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *row) for row in played]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *banks)
     keys = jax.vmap(partial(jax.random.fold_in, _key(seed)))(jnp.arange(_num_seeds(policy)))
-    return jax.tree.map(np.asarray, _play_seeds(policy, bank, draws, keys, suppress))
+    return jax.tree.map(np.asarray, _play_banks(policy, stacked, draws, keys, jnp.array(suppress)))
 
 
 @jax.jit
-def _play_seeds(policy, bank, draws, keys, suppress):
-    play_one = lambda policy, key: play(policy, bank, draws, key, MOBILITY, suppress)[0]  # noqa: E731
-    return jax.vmap(play_one)(policy, keys)
+def _play_banks(policy, banks, draws, keys, suppress):
+    play_one = lambda policy, bank, key, s: play(policy, bank, draws, key, MOBILITY, s)[0]  # noqa: E731
+    over_seeds = jax.vmap(play_one, (0, None, 0, None))
+    over_banks = jax.vmap(over_seeds, (None, 0, None, None))
+    return jax.vmap(over_banks, (None, None, None, 0))(policy, banks, keys, suppress)
 
 
 def _num_seeds(policy) -> int:
@@ -137,8 +146,16 @@ def single_seed(policy) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], policy) if hasattr(policy, "act") else policy
 
 
-def play_prepared(policy, run: Callable[[Any], Episodes]) -> Episodes:
-    """Run a policy; one that plans ahead is prepared for what it met unprepared and run again until nothing is new."""
+def play_prepared(
+    policy, run: Callable[[Any], Episodes], report: Callable[[str], None] = lambda text: None
+) -> Episodes:
+    """Run a policy; one that plans ahead is prepared for what it met unprepared and run again until nothing is new.
+
+    Args:
+        policy: a policy, or an agent with `extend` and `policy` (see `mbrl.types`).
+        run: plays a policy; the arrays of its episodes' memory are `[..., seeds, levels]`.
+        report: called with a line of progress.
+    """
     if not hasattr(policy, "extend"):
         return run(policy)
     while True:
@@ -146,7 +163,9 @@ def play_prepared(policy, run: Callable[[Any], Episodes]) -> Episodes:
         lost = np.asarray(episodes.memory.lost)
         if not lost.any():
             return episodes
-        policy.extend([obs[gone] for obs, gone in zip(np.asarray(episodes.memory.lost_obs), lost, strict=True)])
+        report(f"plans again for what it did not foresee in {lost.sum()} of {lost.size} episodes")
+        lost_obs = np.asarray(episodes.memory.lost_obs)
+        policy.extend([lost_obs[..., seed, :, :, :, :][lost[..., seed, :]] for seed in range(lost.shape[-2])])
 
 
 def play_arena(policy, arena: Arena, report: Callable[[str], None] = lambda text: None) -> Record:
@@ -158,16 +177,15 @@ def play_arena(policy, arena: Arena, report: Callable[[str], None] = lambda text
         arena: see `make_arena`.
         report: called with a line of progress.
     """
-    record = Record()
+    banks = list(arena.banks.values())
     if hasattr(policy, "extend"):
-        first = np.concatenate([first_observations(bank) for bank in arena.banks.values()])
+        first = np.concatenate([first_observations(bank) for bank in banks])
         policy.extend([first] * len(policy.planners))
-    for twin, bank in arena.banks.items():
-        report(twin)
-        free, suppressed = (
-            play_prepared(policy, lambda p, s=s, b=bank: play_levels(p, b, arena.draws, arena.seed, s))
-            for s in (False, True)
-        )
+    run = partial(play_banks, banks=banks, draws=arena.draws, seed=arena.seed, suppress=(False, True))
+    played = play_prepared(policy, run, report)
+    record = Record()
+    for i, (twin, bank) in enumerate(arena.banks.items()):
+        free, suppressed = (jax.tree.map(lambda leaf, s=s, i=i: leaf[s, i], played) for s in range(2))
         record.twins[twin] = score(arena, bank, free, suppressed)
     return record
 
@@ -221,5 +239,5 @@ def make_training_arena(regime: str, num_levels: int, seed: int) -> TrainingAren
 
 def play_training_arena(policy, arena: TrainingArena) -> np.ndarray:
     """Return the clips `[seeds, levels]` that an agent makes on held-out training levels."""
-    run = partial(play_levels, bank=arena.bank, draws=arena.draws, seed=arena.seed)
-    return np.asarray(play_prepared(policy, run).clips)[:, -1]
+    run = partial(play_banks, banks=[arena.bank], draws=arena.draws, seed=arena.seed, suppress=(False,))
+    return play_prepared(policy, run).clips[0, 0, :, -1]

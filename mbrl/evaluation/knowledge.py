@@ -9,11 +9,13 @@ model, or the true rules, reach. The claimed gain of a guard act is the differen
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.packing import bucket, call_padded, pad_rows
 from envs.solver import Graph
 from envs.types import MAX_STEPS, Action
 from mbrl.agents.scripted import distance_map, step_towards, work, work_maps
@@ -76,8 +78,9 @@ def _scripted_actions(graph: Graph, guards: np.ndarray) -> tuple[np.ndarray, np.
     grids = grids_of_rows(graph.bank, graph.rows, graph.level)
     obs = np.stack([grids.terrain, grids.marking, grids.objects, np.zeros_like(grids.objects)], axis=-1)
     obs = obs.reshape(len(obs), height + 2, width + 2, 4)[:, 1:-1, 1:-1]
-    maps = _padded(_maps, obs[first], guards[graph.level[first]][:, 1:-1, 1:-1])
-    return _padded(_actions, obs, inverse.astype(np.int32), fixed=(jnp.asarray(_round_up(maps)),))
+    maps = call_padded(_maps, obs[first], guards[graph.level[first]][:, 1:-1, 1:-1])
+    maps = pad_rows(maps, bucket(len(maps)))
+    return call_padded(partial(_actions, maps), obs, inverse.astype(np.int32))
 
 
 @jax.jit
@@ -87,20 +90,8 @@ def _maps(obs, guards):
 
 
 @jax.jit
-def _actions(obs, inverse, maps):
+def _actions(maps, obs, inverse):
     return jax.vmap(lambda o, i: (work(o, maps[i, :2]), step_towards(o, maps[i, 2])))(obs, inverse)
-
-
-def _round_up(array: np.ndarray) -> np.ndarray:
-    """Pad the first axis to a power of two, so that jit meets few shapes."""
-    size = 1 << max(len(array) - 1, 255).bit_length()
-    return np.pad(array, [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1))
-
-
-def _padded(function, *arrays: np.ndarray, fixed: tuple = ()):
-    """Call a batched function on arrays padded along the first axis, and cut the results."""
-    results = function(*map(_round_up, arrays), *fixed)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(arrays[0])], results)
 
 
 def is_known(claim: Expectations, truth: Expectations) -> np.ndarray:

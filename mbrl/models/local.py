@@ -14,7 +14,7 @@ may go where, what stops whom, what every fixture does, what pays. The kind of a
 whether what was learnt of carts holds for people is for the model to generalise. No absolute position. An untrained
 model says that everything stays as it is.
 
-Distinct inputs are few, so each is trained on once, with a weight, and evaluated once.
+Distinct inputs are few, so each is trained on once, with a weight (labels.py), and evaluated once (outcomes.py).
 """
 
 from dataclasses import dataclass
@@ -27,20 +27,10 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from envs.types import Object
-from mbrl.models.neighbourhoods import (
-    CELL_FEATURES,
-    GLOBAL_FEATURES,
-    Grids,
-    features,
-    grids_of_obs,
-    input_keys,
-    make_inputs,
-    move_object,
-    to_relative,
-)
+from envs.packing import bucket, pad_rows
+from mbrl.models.labels import HEADS, HeadData
+from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, features
 from mbrl.networks import MLP, Linear, TrainState
-from mbrl.types import Transition
 
 GIVEN = (
     "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by robot "
@@ -49,7 +39,6 @@ GIVEN = (
 )
 """What the model does not have to learn; every report prints it."""
 
-HEADS = ("crate", "robot", "mover")
 NUM_OUTPUTS = {"crate": 5, "robot": 10, "mover": 9}
 NUM_CLASSES = {"crate": 5, "robot": 5, "mover": 6}
 USE = 5  # the class of a mover that becomes spent
@@ -99,161 +88,6 @@ class LocalModel(nnx.Module):
     def logits(self, head: str, inputs: Array) -> Float[Array, "n outputs"]:
         """Return the raw outputs of a head for inputs `[n, 13]`: class logits, then bit logits, the reward's last."""
         return {"crate": self.crate, "robot": self.robot, "mover": self.mover}[head](inputs)
-
-
-@dataclass(frozen=True)
-class HeadData:
-    """Distinct inputs of one head with what followed them.
-
-    `targets` are relative frequencies (classes, then bits) and the mean reward; `mask` says which of the bits were
-    observable; `count` is the number of times the input was met.
-    """
-
-    inputs: np.ndarray  # uint16[d, 13]
-    targets: np.ndarray  # float32[d, outputs]
-    mask: np.ndarray  # float32[d, outputs]
-    count: np.ndarray  # float32[d]
-
-
-def digest(data: Transition, chunk: int = 32_768) -> dict[str, HeadData]:
-    """Reduce transitions (NumPy, `[n, ...]`) to the distinct inputs of every head and what followed them."""
-    parts = [_label(Transition(*(part[i : i + chunk] for part in data))) for i in range(0, len(data.action), chunk)]
-    offset, robot_of = 0, []
-    rows: dict[str, list] = {head: [] for head in HEADS}
-    for part, reward in parts:
-        for head in HEADS:
-            rows[head].append(part[head])
-        robot_of.append((offset, reward))
-        offset += len(reward)
-    reward = np.concatenate([reward for _, reward in robot_of])
-    merged = {}
-    for head in HEADS:
-        inputs, targets, mask = (np.concatenate([row[i] for row in rows[head]]) for i in range(3))
-        moment = np.concatenate([row[3] + start for row, (start, _) in zip(rows[head], robot_of, strict=True)])
-        _, first, inverse = np.unique(input_keys(inputs), return_index=True, return_inverse=True)
-        merged[head] = inputs[first], targets, mask, inverse, moment
-    shares = _attribute_reward(reward, merged)
-    return {head: _average(head, *merged[head][:4], shares.get(head)) for head in HEADS}
-
-
-def _attribute_reward(reward: np.ndarray, merged: dict, rounds: int = 5) -> dict[str, np.ndarray]:
-    """Split the reward of each moment into a mean for each distinct input of the robot and of movers.
-
-    Backfitting of an additive model (Hastie and Tibshirani 1990, §4.3): each part in turn is fitted to what the others
-    leave, the robot's first.
-    """
-    robot, mover = merged["robot"][3], merged["mover"][3]
-    robot_moment, mover_moment = merged["robot"][4], merged["mover"][4]
-    share = np.zeros(len(merged["robot"][0])), np.zeros(len(merged["mover"][0]))
-    for _ in range(rounds):
-        rest = reward.copy()
-        np.subtract.at(rest, mover_moment, share[1][mover])
-        share = _mean_by(robot, rest[robot_moment], len(share[0])), share[1]
-        rest = reward.copy()
-        np.subtract.at(rest, robot_moment, share[0][robot])
-        share = share[0], _mean_by(mover, rest[mover_moment], len(share[1]))
-    return {"robot": share[0], "mover": share[1]}
-
-
-def _mean_by(group: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    return np.bincount(group, values, count) / np.maximum(np.bincount(group, minlength=count), 1)
-
-
-def _average(head, inputs, targets, mask, inverse, share) -> HeadData:
-    """Average the targets of equal inputs."""
-    count = np.bincount(inverse, minlength=len(inputs)).astype(np.float32)
-    mean, seen = (
-        np.zeros((len(inputs), targets.shape[1]), np.float32),
-        np.zeros((len(inputs), mask.shape[1]), np.float32),
-    )
-    for column in range(targets.shape[1]):
-        seen[:, column] = np.bincount(inverse, mask[:, column], len(inputs))
-        mean[:, column] = np.bincount(inverse, targets[:, column] * mask[:, column], len(inputs))
-    mean /= np.maximum(seen, 1)
-    if share is not None:
-        mean[:, -1] = np.clip(share, 0, 1)
-    return HeadData(inputs, mean, seen / count[:, None], count)
-
-
-def _label(data: Transition) -> tuple[dict[str, tuple[np.ndarray, ...]], np.ndarray]:
-    """Turn transitions into rows `(inputs, targets, mask, moment)` for each head, and the rewards."""
-    before, after = grids_of_obs(data.obs), grids_of_obs(data.next_obs)
-    action, width = data.action, before.width
-    step = np.array([0, -width, 1, width, -1])
-    moments, circuits = np.arange(len(action)), before.circuits()
-    robot, next_robot = _robot_cells(before), _robot_cells(after)
-    code, next_code = before.objects[moments, robot], after.objects[moments, next_robot]
-    powers = before.power != after.power
-
-    # Crates: at most one is pushed in a tick, so that the one that is gone is the one that is new.
-    moment, cell = np.nonzero(before.objects == Object.CRATE)
-    gone = after.objects[moment, cell] != Object.CRATE
-    is_new = (after.objects == Object.CRATE) & (before.objects != Object.CRATE)
-    new_cell = np.where(gone, is_new.argmax(1)[moment], cell)
-    crate_inputs = make_inputs(before.take(moment).around(cell, action[moment]), before.power[moment], action[moment])
-    crate_targets = _one_hot(_class_of(new_cell - cell, step, action[moment]), 5)
-    crate_rows = _keep(crate_targets.sum(1) > 0, crate_inputs, crate_targets, np.ones_like(crate_targets), moment)
-
-    # Robot: it sees the crates where they are now, itself where it was.
-    objects = np.where(before.objects == Object.CRATE, Object.NONE, before.objects)
-    pushed = Grids(
-        before.terrain, before.marking, np.where(after.objects == Object.CRATE, Object.CRATE, objects),
-        before.power, width,
-    )  # fmt: skip
-    pushed.objects[moments, robot] = code
-    robot_inputs = make_inputs(pushed.around(robot, action), before.power, action, circuits)
-    toggles = ((circuits ^ after.circuits()) >> 1) & 1
-    someone = ((before.objects == Object.OPERATOR) & (after.objects == Object.SPENT_OPERATOR)).any(1)
-    carries = np.where(next_code == Object.DISABLED_ROBOT, code, next_code) == Object.ROBOT_WITH_WIRE
-    bits = np.column_stack([carries, toggles, powers & ~someone, np.zeros(len(action))])
-    robot_targets = np.column_stack([_one_hot(_class_of(next_robot - robot, step, action), 5), bits])
-    robot_rows = _keep(
-        robot_targets[:, :5].sum(1) > 0, robot_inputs, robot_targets, np.ones_like(robot_targets), moments
-    )
-
-    # Movers: they see the floor as the robot's part left it, themselves where they were.
-    mid_code = np.where(code == Object.DISABLED_ROBOT, code, Object.ROBOT + carries)
-    mid = move_object(pushed, robot, next_robot, mid_code)
-    mid = Grids(after.terrain, mid.marking, mid.objects, before.power, width)
-    moment, cell = np.nonzero(before.objects >= Object.OPERATOR)
-    kind = before.objects[moment, cell]
-    at = after.objects[moment, cell]
-    spends = (at == Object.SPENT_OPERATOR) & (kind == Object.OPERATOR)
-    stays = at == kind
-    near = cell[:, None] + step[1:]
-    came = (after.objects[moment[:, None], near] == kind[:, None]) & (
-        before.objects[moment[:, None], near] != kind[:, None]
-    )
-    moves = came & ~(stays | spends)[:, None] & (came.sum(1) == 1)[:, None]
-    classes = np.column_stack([stays, moves, spends]).astype(np.float32)
-    stops = (next_code == Object.DISABLED_ROBOT) & (code != Object.DISABLED_ROBOT)
-    bits = np.column_stack([powers[moment], stops[moment], np.zeros(len(moment))]) * np.column_stack(
-        [spends, spends, spends]
-    )
-    mask = np.column_stack([np.ones((len(moment), 6)), spends, spends, np.ones(len(moment))])
-    mover_inputs = make_inputs(mid.take(moment).around(cell), before.power[moment])
-    mover_rows = _keep(
-        classes.sum(1) > 0, mover_inputs, np.column_stack([classes, bits]).astype(np.float32), mask, moment
-    )
-    return {"crate": crate_rows, "robot": robot_rows, "mover": mover_rows}, data.reward.astype(np.float64)
-
-
-def _robot_cells(grids: Grids) -> np.ndarray:
-    return ((grids.objects >= Object.ROBOT) & (grids.objects <= Object.DISABLED_ROBOT)).argmax(1)
-
-
-def _class_of(change: np.ndarray, step: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """Return the move class of each change of cell, relative to the action's direction; −1 where it is none."""
-    hit = change[:, None] == step
-    return np.where(hit.any(1), to_relative(hit.argmax(1), np.maximum(action - 1, 0)), -1)
-
-
-def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
-    return (classes[:, None] == np.arange(count)).astype(np.float32)
-
-
-def _keep(kept: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(column[kept] for column in columns)
 
 
 def head_loss(head: str, outputs: Array, targets: Array, mask: Array) -> Float[Array, "n"]:
@@ -315,12 +149,11 @@ def stack_digests(digests: list[dict[str, HeadData]]) -> dict[str, tuple[np.ndar
     stacked = {}
     for head in HEADS:
         parts = [digest[head] for digest in digests]
-        size = 1 << max(max(len(part.count) for part in parts) - 1, 2**15).bit_length()  # few shapes, few compilations
-        columns = []
-        for name in ("inputs", "targets", "mask", "count"):
-            arrays = [getattr(part, name) for part in parts]
-            pads = [[(0, size - len(array))] + [(0, 0)] * (array.ndim - 1) for array in arrays]
-            columns.append(np.stack([np.pad(array, pad) for array, pad in zip(arrays, pads, strict=True)]))
+        size = bucket(max(len(part.count) for part in parts), 2**16)  # one shape for all regimes, one compilation
+        columns = [
+            np.stack([pad_rows(getattr(part, name), size) for part in parts])
+            for name in ("inputs", "targets", "mask", "count")
+        ]
         stacked[head] = tuple(column.astype(np.float32) if i else column for i, column in enumerate(columns))
     return stacked
 

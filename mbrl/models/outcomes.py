@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.keys import KeyIndex
+from envs.packing import call_padded
 from envs.solver import Edges
 from envs.types import NUM_ACTIONS, Level, Object
 from mbrl.models.local import NUM_CLASSES, USE, LocalModel
-from mbrl.models.neighbourhoods import NUM_INPUTS, Grids, grids_of_rows, input_keys, make_inputs, to_absolute
+from mbrl.models.neighbourhoods import Grids, grids_of_rows, input_keys, make_inputs, to_absolute
 
 _TOP = 6
 """Most outcomes of one entity that are kept; all beyond have less than 1/7 of the probability."""
@@ -38,10 +39,7 @@ class Memory:
         """Return the row of each input in the arrays of this memory, evaluating the model where it is new."""
         rows, fresh = self._index.find_or_add(input_keys(inputs))
         if len(fresh):
-            size = 1 << max(len(fresh) - 1, 255).bit_length()
-            padded = np.zeros((size, NUM_INPUTS), np.uint16)
-            padded[: len(fresh)] = inputs[fresh]
-            joint, reward = (np.asarray(part)[: len(fresh)] for part in _evaluate(self._model, self._head, padded))
+            joint, reward = call_padded(partial(_evaluate, self._model, self._head), inputs[fresh])
             likeliest = np.argpartition(joint, -_TOP, axis=1)[:, -_TOP:].astype(np.int16)
             self.outcome = np.concatenate([self.outcome, likeliest])
             self.probability = np.concatenate([self.probability, np.take_along_axis(joint, likeliest, axis=1)])
@@ -67,7 +65,7 @@ def _joint(model: LocalModel, head: str, inputs):
     return joint.reshape(len(inputs), -1), jax.nn.sigmoid(outputs[:, -1])
 
 
-@partial(jax.jit, static_argnames="head")
+@partial(jax.jit, static_argnums=1)
 def _evaluate(model: LocalModel, head: str, inputs):
     """Return the probability of every outcome `[n, outcomes]`, at least `_TOP` of them, and the reward `[n]`."""
     joint, reward = _joint(model, head, inputs)

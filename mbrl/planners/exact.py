@@ -18,9 +18,9 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Int, UInt8, UInt32
 
-from envs.keys import observation_key
+from envs.keys import observation_key, observation_keys
 from envs.observation import decode
-from envs.packing import pack
+from envs.packing import call_padded, pack
 from envs.solver import Graph, Outcomes, enumerate_states, solve_graph
 from envs.types import Action, Level
 
@@ -40,20 +40,11 @@ def decode_all(obs: np.ndarray) -> tuple[Level, np.ndarray]:
     objects = obs[..., 2].reshape(len(obs), -1)
     num_crates = max(1, int((objects == 4).sum(1).max(initial=0)))
     num_movers = max(1, int((objects >= 5).sum(1).max(initial=0)))
-    level, state = jax.tree.map(np.asarray, _decode(obs, num_crates, num_movers))
+    level, state = call_padded(partial(_decode, num_crates=num_crates, num_movers=num_movers), obs)
     return level, pack(state)
 
 
-def observation_keys(obs: np.ndarray) -> np.ndarray:
-    """Return the keys `uint64[n]` of observations."""
-    words = np.asarray(_keys(obs)).astype(np.uint64)
-    return words[:, 0] << np.uint64(32) | words[:, 1]
-
-
-_keys = jax.jit(jax.vmap(observation_key))
-
-
-@partial(jax.jit, static_argnums=(1, 2))
+@partial(jax.jit, static_argnames=("num_crates", "num_movers"))
 def _decode(obs, num_crates, num_movers):
     return jax.vmap(lambda seen: decode(seen, num_crates, num_movers))(obs)
 

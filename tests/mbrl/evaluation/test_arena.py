@@ -16,7 +16,7 @@ from envs.solver import true_outcomes
 from envs.types import MAX_STEPS
 from mbrl.agents.scripted import Habit, Idle
 from mbrl.evaluation import arena as arenas
-from mbrl.evaluation.arena import Arena, make_arena, play_arena, play_levels, single_seed
+from mbrl.evaluation.arena import Arena, make_arena, play_arena, play_banks, single_seed
 from mbrl.evaluation.summary import gates
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.rollout import play
@@ -165,9 +165,10 @@ def test_twins_share_levels_and_draws(arena):
     assert len(set(record.twins["actual"].clips[0].tolist())) > 1, "levels have draws of their own"
     free = play_arena(single_seed(Idle()), arena).twins
     assert not any(scores.causal.any() or scores.delay.any() for scores in free.values()), "both plays share draws"
-    for twin in ("actual", "dead_lever", "off_route", "empty_feeder"):
-        stops = play_levels(single_seed(Idle()), arena.banks[twin], arena.draws, arena.seed).power[0].argmin(0)
-        np.testing.assert_array_equal(stops, arena.window, err_msg=twin)
+    twins = ("actual", "dead_lever", "off_route", "empty_feeder")
+    played = play_banks(single_seed(Idle()), [arena.banks[t] for t in twins], arena.draws, arena.seed, (False,))
+    for twin, power in zip(twins, played.power[0, :, 0], strict=True):
+        np.testing.assert_array_equal(power.argmin(0), arena.window, err_msg=twin)
 
 
 def test_a_removed_person_leaves_the_draws_of_the_others_alone():

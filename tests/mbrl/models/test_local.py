@@ -13,7 +13,8 @@ from envs.packing import unpack
 from envs.solver import Edges, Graph, enumerate_states, true_outcomes
 from envs.types import NUM_ACTIONS, Level
 from mbrl.experience import ExperienceConfig, training_bank
-from mbrl.models.local import LocalConfig, LocalModel, digest
+from mbrl.models.labels import digest
+from mbrl.models.local import LocalConfig, LocalModel
 from mbrl.models.neighbourhoods import grids_of_obs, grids_of_rows
 from mbrl.models.outcomes import LocalOutcomes
 from mbrl.train import SeedData, gather_seed, train_model

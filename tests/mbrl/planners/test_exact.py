@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.keys import observation_key
+from envs.keys import observation_key, observation_keys
 from envs.levels import stack_levels
 from envs.packing import first_rows, unpack
 from envs.solver import Edges, Graph, enumerate_states, solve_graph, true_outcomes
@@ -17,7 +17,6 @@ from mbrl.planners.exact import (
     PlannerConfig,
     Planners,
     decode_all,
-    observation_keys,
     solve_observations,
     stack_plans,
 )

@@ -1,0 +1,170 @@
+"""What the entity-wise model learns from: every distinct input of its heads, with what followed it.
+
+    transitions ──► distinct transitions, counted ──► a label for every entity ──► distinct inputs: mean label, count
+
+Labels come from observations alone: a thing's next cell and code, changes of circuits and power, and the reward.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from envs.keys import observation_keys
+from envs.types import NUM_ACTIONS, Object
+from mbrl.models.neighbourhoods import Grids, grids_of_obs, input_keys, make_inputs, move_object, to_relative
+from mbrl.types import Transition
+
+HEADS = ("crate", "robot", "mover")
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """Distinct inputs of one head with what followed them.
+
+    `targets` are relative frequencies (classes, then bits) and the mean reward; `mask` says which of the bits were
+    observable; `count` is the number of times the input was met.
+    """
+
+    inputs: np.ndarray  # uint16[d, 13]
+    targets: np.ndarray  # float32[d, outputs]
+    mask: np.ndarray  # float32[d, outputs]
+    count: np.ndarray  # float32[d]
+
+
+def digest(data: Transition, chunk: int = 32_768) -> dict[str, HeadData]:
+    """Reduce transitions (NumPy, `[n, ...]`) to the distinct inputs of every head and what followed them."""
+    data, times = count_distinct(data)
+    parts = [_label(jax.tree.map(lambda x, i=i: x[i : i + chunk], data), i) for i in range(0, len(times), chunk)]
+    labels, groups, shares = {}, {}, {}
+    for head in HEADS:
+        inputs, targets, mask, moment = (
+            np.concatenate(column) for column in zip(*(p[head] for p in parts), strict=True)
+        )
+        _, first, group = np.unique(input_keys(inputs), return_index=True, return_inverse=True)
+        labels[head], groups[head] = (inputs[first], targets, mask), (group, moment)
+    shares = _attribute_reward(data.reward.astype(np.float64), times, groups["robot"], groups["mover"])
+    return {head: _average(*labels[head], groups[head][0], times[groups[head][1]], shares.get(head)) for head in HEADS}
+
+
+def count_distinct(data: Transition) -> tuple[Transition, np.ndarray]:
+    """Return each distinct `(obs, action, next_obs)` once, with its mean reward, and how often it was met."""
+    keys = observation_keys(data.obs) * np.uint64(0x9E3779B97F4A7C15) ^ observation_keys(data.next_obs)
+    keys = keys * np.uint64(NUM_ACTIONS) + data.action.astype(np.uint64)
+    _, first, group, times = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    distinct = jax.tree.map(lambda part: part[first], data)
+    return distinct._replace(reward=np.bincount(group, data.reward) / times), times
+
+
+def _attribute_reward(reward: np.ndarray, times: np.ndarray, robot, mover, rounds: int = 5) -> dict[str, np.ndarray]:
+    """Split the reward of each moment into a mean for each distinct input of the robot and of movers.
+
+    Backfitting of an additive model (Hastie and Tibshirani 1990, §4.3): each part in turn is fitted to what the others
+    leave, the robot's first. `robot` and `mover` are pairs of group and moment.
+    """
+
+    def fit(part, other, others_share):
+        (group, moment), (other_group, other_moment) = part, other
+        rest = reward - np.bincount(other_moment, others_share[other_group], len(reward))
+        weight = times[moment]
+        return np.bincount(group, weight * rest[moment]) / np.bincount(group, weight)
+
+    mover_share = np.zeros(mover[0].max(initial=-1) + 1)
+    for _ in range(rounds):
+        robot_share = fit(robot, mover, mover_share)
+        mover_share = fit(mover, robot, robot_share)
+    return {"robot": robot_share, "mover": mover_share}
+
+
+def _average(inputs, targets, mask, group, times, share) -> HeadData:
+    """Average the targets of equal inputs, each as often as it was met."""
+    total = lambda values: np.bincount(group, times * values, len(inputs)).astype(np.float32)  # noqa: E731
+    count = total(np.ones(len(group)))
+    seen = np.stack([total(column) for column in mask.T], axis=1)
+    mean = np.stack([total(column) for column in (targets * mask).T], axis=1) / np.maximum(seen, 1)
+    if share is not None:
+        mean[:, -1] = np.clip(share, 0, 1)
+    return HeadData(inputs, mean, seen / count[:, None], count)
+
+
+def _label(data: Transition, start: int) -> dict[str, tuple[np.ndarray, ...]]:
+    """Turn transitions into rows `(inputs, targets, mask, moment)` for each head; moments count from `start`."""
+    before, after = grids_of_obs(data.obs), grids_of_obs(data.next_obs)
+    action, width = data.action, before.width
+    step = np.array([0, -width, 1, width, -1])
+    moments, circuits = np.arange(len(action)), before.circuits()
+    robot, next_robot = _robot_cells(before), _robot_cells(after)
+    code, next_code = before.objects[moments, robot], after.objects[moments, next_robot]
+    powers = before.power != after.power
+
+    # Crates: at most one is pushed in a tick, so that the one that is gone is the one that is new.
+    moment, cell = np.nonzero(before.objects == Object.CRATE)
+    gone = after.objects[moment, cell] != Object.CRATE
+    is_new = (after.objects == Object.CRATE) & (before.objects != Object.CRATE)
+    new_cell = np.where(gone, is_new.argmax(1)[moment], cell)
+    crate_inputs = make_inputs(before.take(moment).around(cell, action[moment]), before.power[moment], action[moment])
+    crate_targets = _one_hot(_class_of(new_cell - cell, step, action[moment]), 5)
+    crate_rows = _keep(
+        crate_targets.sum(1) > 0, crate_inputs, crate_targets, np.ones_like(crate_targets), start + moment
+    )
+
+    # Robot: it sees the crates where they are now, itself where it was.
+    objects = np.where(before.objects == Object.CRATE, Object.NONE, before.objects)
+    pushed = Grids(
+        before.terrain, before.marking, np.where(after.objects == Object.CRATE, Object.CRATE, objects),
+        before.power, width,
+    )  # fmt: skip
+    pushed.objects[moments, robot] = code
+    robot_inputs = make_inputs(pushed.around(robot, action), before.power, action, circuits)
+    toggles = ((circuits ^ after.circuits()) >> 1) & 1
+    someone = ((before.objects == Object.OPERATOR) & (after.objects == Object.SPENT_OPERATOR)).any(1)
+    carries = np.where(next_code == Object.DISABLED_ROBOT, code, next_code) == Object.ROBOT_WITH_WIRE
+    bits = np.column_stack([carries, toggles, powers & ~someone, np.zeros(len(action))])
+    robot_targets = np.column_stack([_one_hot(_class_of(next_robot - robot, step, action), 5), bits])
+    robot_rows = _keep(
+        robot_targets[:, :5].sum(1) > 0, robot_inputs, robot_targets, np.ones_like(robot_targets), start + moments
+    )
+
+    # Movers: they see the floor as the robot's part left it, themselves where they were.
+    mid_code = np.where(code == Object.DISABLED_ROBOT, code, Object.ROBOT + carries)
+    mid = move_object(pushed, robot, next_robot, mid_code)
+    mid = Grids(after.terrain, mid.marking, mid.objects, before.power, width)
+    moment, cell = np.nonzero(before.objects >= Object.OPERATOR)
+    kind = before.objects[moment, cell]
+    at = after.objects[moment, cell]
+    spends = (at == Object.SPENT_OPERATOR) & (kind == Object.OPERATOR)
+    stays = at == kind
+    near = cell[:, None] + step[1:]
+    came = (after.objects[moment[:, None], near] == kind[:, None]) & (
+        before.objects[moment[:, None], near] != kind[:, None]
+    )
+    moves = came & ~(stays | spends)[:, None] & (came.sum(1) == 1)[:, None]
+    classes = np.column_stack([stays, moves, spends]).astype(np.float32)
+    stops = (next_code == Object.DISABLED_ROBOT) & (code != Object.DISABLED_ROBOT)
+    bits = np.column_stack([powers[moment], stops[moment], np.zeros(len(moment))]) * np.column_stack(
+        [spends, spends, spends]
+    )
+    mask = np.column_stack([np.ones((len(moment), 6)), spends, spends, np.ones(len(moment))])
+    mover_inputs = make_inputs(mid.take(moment).around(cell), before.power[moment])
+    mover_rows = _keep(
+        classes.sum(1) > 0, mover_inputs, np.column_stack([classes, bits]).astype(np.float32), mask, start + moment
+    )
+    return {"crate": crate_rows, "robot": robot_rows, "mover": mover_rows}
+
+
+def _robot_cells(grids: Grids) -> np.ndarray:
+    return ((grids.objects >= Object.ROBOT) & (grids.objects <= Object.DISABLED_ROBOT)).argmax(1)
+
+
+def _class_of(change: np.ndarray, step: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """Return the move class of each change of cell, relative to the action's direction; −1 where it is none."""
+    hit = change[:, None] == step
+    return np.where(hit.any(1), to_relative(hit.argmax(1), np.maximum(action - 1, 0)), -1)
+
+
+def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
+    return (classes[:, None] == np.arange(count)).astype(np.float32)
+
+
+def _keep(kept: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(column[kept] for column in columns)
