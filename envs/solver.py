@@ -65,13 +65,15 @@ def true_outcomes(mobility: float = MOBILITY) -> Outcomes:
     """Return the outcomes of the true rules, by enumerating which movers act."""
 
     def outcomes(bank: Level, rows: np.ndarray, index: np.ndarray) -> Edges:
-        num_movers = bank.movers.shape[-1]
-        still = (np.arange(2**num_movers)[:, None] >> np.arange(num_movers)) & 1
+        slots = np.flatnonzero(bank.kinds.any(0))
+        still = np.zeros((2 ** len(slots), bank.kinds.shape[1]), int)
+        still[:, slots] = (np.arange(len(still))[:, None] >> np.arange(len(slots))) & 1
         idle = still[None] & (bank.kinds[index] == 0)[:, None, :]
         probability = np.where(idle.any(-1), 0.0, np.prod(np.where(still == 1, 1.0 - mobility, mobility), axis=-1))
         # An absent mover "acts" with certainty, so that it does not split the outcomes.
         absent = (bank.kinds[index] == 0).sum(-1, keepdims=True)
-        probability = probability / mobility**absent if mobility > 0 else np.where(still.all(-1), 1.0, 0.0) + 0 * absent
+        all_still = np.where(still[:, slots].all(-1), 1.0, 0.0) + 0 * absent
+        probability = probability / mobility**absent if mobility > 0 else all_still
         count = len(rows)
         padded = next(size for size in _CHUNKS if count <= size)
         arrays = (np.pad(rows, ((0, padded - count), (0, 0)), mode="edge"), np.pad(index, (0, padded - count)))
@@ -200,39 +202,50 @@ def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4, float64: bo
     count = len(graph.rows)
     padding = ((0, bucket(count, 4096) - count), (0, 0), (0, 0))
     dtype = np.float64 if float64 else np.float32
+    # States along the last axis, so that every operation runs over one long contiguous line.
+    columns = lambda array: np.ascontiguousarray(np.pad(array, padding[: array.ndim]).T)  # noqa: E731
     with jax.enable_x64(float64):
         values = _iterate(
-            np.pad(graph.successor, padding),
-            np.pad(graph.probability, padding).astype(dtype),
-            np.pad(graph.reward, padding[:2]).astype(dtype),
+            columns(graph.successor),
+            columns(graph.probability.astype(dtype)),
+            columns(graph.reward.astype(dtype)),
             dtype(gamma),
             dtype(tolerance * (1 - gamma) / max(gamma, 1e-3)),
         )
-        return np.asarray(values)[:count]
+        return np.asarray(values).T[:count]
 
 
 @jax.jit
 def _iterate(successor, probability, reward, gamma, tolerance):
-    """Alternate one improvement with 40 sweeps of evaluation until an improvement changes no value by `tolerance`."""
+    """Alternate one improvement with 40 sweeps of evaluation until an improvement changes no value by `tolerance`.
+
+    Args:
+        successor, probability: `[k, 5, s]`.
+        reward: `[5, s]`.
+        gamma, tolerance: scalars.
+    """
+
+    def expect(weights, states, value):  # A sum of gathers, one for each outcome.
+        return sum(weight * value[state] for weight, state in zip(weights, states, strict=True))
 
     def backup(value):
-        return reward + gamma * jnp.sum(probability * value[successor], axis=-1)
+        return reward + gamma * expect(probability, successor, value)
 
     def improve(carry):
         value, _ = carry
         action_value = backup(value)
-        improved = jnp.max(action_value, axis=-1)
+        improved = jnp.max(action_value, axis=0)
         # Differences that rounding makes (a few units in the last place) count as none, or the loop might not end.
         rounding = 8 * jnp.finfo(value.dtype).eps * jnp.max(jnp.abs(improved))
         residual = jnp.maximum(jnp.max(jnp.abs(improved - value)) - rounding, 0)
-        greedy = jnp.argmax(action_value, axis=-1)[:, None]
-        goes = jnp.take_along_axis(successor, greedy[..., None], axis=1)[:, 0]
-        weight = jnp.take_along_axis(probability, greedy[..., None], axis=1)[:, 0] * gamma
-        gain = jnp.take_along_axis(reward, greedy, axis=1)[:, 0]
-        swept = jax.lax.fori_loop(0, 40, lambda _, v: gain + jnp.sum(weight * v[goes], axis=-1), improved)
+        greedy = jnp.argmax(action_value, axis=0)[None]
+        chosen = lambda part: jnp.take_along_axis(part, greedy, axis=0)[0]  # noqa: E731
+        goes, weights = [chosen(part) for part in successor], [gamma * chosen(part) for part in probability]
+        gain = chosen(reward)
+        swept = jax.lax.fori_loop(0, 40, lambda _, v: gain + expect(weights, goes, v), improved)
         return jnp.where(residual > tolerance, swept, improved), residual
 
-    start = jnp.zeros(reward.shape[0], reward.dtype), jnp.array(jnp.inf, reward.dtype)
+    start = jnp.zeros(reward.shape[1], reward.dtype), jnp.array(jnp.inf, reward.dtype)
     value, _ = jax.lax.while_loop(lambda carry: carry[1] > tolerance, improve, start)
     return backup(value)
 

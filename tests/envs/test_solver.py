@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import envs
+from envs import solver
 from envs.keys import StateKeys, observation_key
 from envs.levels import stack_levels
 from envs.packing import unpack
@@ -99,11 +100,12 @@ def test_keys_of_states_equal_keys_of_observations():
     assert len(np.unique(keys)) == len({one.tobytes() for one in np.asarray(obs)})
 
 
-def test_levels_solved_together_equal_levels_solved_alone():
+def test_levels_solved_together_equal_levels_solved_alone(monkeypatch):
     levels = mixed_levels(6, seed=6)
     alone = [envs.solve(level).value for level in levels]
     np.testing.assert_allclose(optimal_values(levels), alone, atol=2e-4)  # tolerance of the batch: 1e-4
-    np.testing.assert_allclose(optimal_values(levels, batch=4), alone, atol=2e-4)
+    monkeypatch.setattr(solver, "BATCH", 4)
+    np.testing.assert_allclose(optimal_values(levels), alone, atol=2e-4)
 
 
 def test_single_precision_agrees_with_double():
