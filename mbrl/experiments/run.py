@@ -44,23 +44,30 @@ from mbrl.report.figures import draw_figures
 from mbrl.store import write_bytes, write_json
 from mbrl.train import gather_seed, plan_with, train_model, train_ppo
 
+GATHER_WEIGHT = 5
+LEARNER_WEIGHTS = {"local+exact": (2, 4), "ppo": (10, 1)}
+"""How long the stages of a regime take, training and play of each agent, against about 4 s for those at the start."""
+
 
 class Stages:
-    """Messages with elapsed time: what is being done now, how far it is, and how long it took."""
+    """Messages with elapsed time: what is being done now, how far it is, and how long it took.
 
-    def __init__(self, console: Console, total: int):
-        self._console, self._start, self._done, self._total = console, time.monotonic(), 0, total
+    What is left is guessed from the stages' weights, which add up to `total`.
+    """
+
+    def __init__(self, console: Console, total: float):
+        self._console, self._start, self._done, self._total = console, time.monotonic(), 0.0, total
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[str], None]]:
+    def stage(self, name: str, weight: float = 1.0) -> Iterator[Callable[[str], None]]:
         """Announce a stage; yields a function that reports progress within it."""
         begun = time.monotonic()
         status = self._console.status(f"{name} …")
         with status:
             yield lambda text: status.update(f"{name}: {text}")
         took = time.monotonic() - begun
-        self._done += 1
+        self._done += weight
         self.seconds[name] = round(took, 2)
         elapsed = time.monotonic() - self._start
         left = elapsed / self._done * (self._total - self._done)
@@ -166,8 +173,10 @@ class Evaluator:
 
 def run_experiment(experiment: Experiment, out: Path, console: Console) -> dict:
     """Run an experiment, write its results into the folder `out` and return the summary."""
-    learners = sum(len(c.regimes) for c in experiment.conditions if c.regimes != (None,))
-    evaluator = Evaluator(experiment, console, 4 + len(experiment.regimes) + 2 * learners)
+    learners = [c for c in experiment.conditions if c.regimes != (None,)]
+    weight = 4 + GATHER_WEIGHT * len(experiment.regimes)
+    weight += sum(len(c.regimes) * sum(LEARNER_WEIGHTS[c.agent]) for c in learners)
+    evaluator = Evaluator(experiment, console, weight)
     try:
         evaluator.play_references()
         for regime in experiment.regimes:
@@ -186,7 +195,7 @@ def _run_regime(evaluator: Evaluator, regime: str) -> None:
     found, data, seeds = [], [], tuple(experiment.seeds)
     config = ExperienceConfig(num_levels=experiment.num_training_levels)
     deployed = audits.with_twins(evaluator.arena.deployment)
-    with stages.stage(f"{regime}: levels, experience and audit of {len(seeds)} seeds") as report:
+    with stages.stage(f"{regime}: levels, experience and audit of {len(seeds)} seeds", GATHER_WEIGHT) as report:
         for seed in seeds:
             report(f"seed {seed}")
 
@@ -197,13 +206,15 @@ def _run_regime(evaluator: Evaluator, regime: str) -> None:
         done.audits[regime] = audits.merge_audits(found).as_dict()
     agents = [condition.agent for condition in experiment.conditions if regime in condition.regimes]
     if "local+exact" in agents:
-        with stages.stage(f"{regime}: train the world models"):
+        train_weight, play_weight = LEARNER_WEIGHTS["local+exact"]
+        with stages.stage(f"{regime}: train the world models", train_weight):
             models, _ = train_model(data, LocalConfig(num_steps=experiment.model_steps))
             planners = plan_with(models)
-        with stages.stage(f"{regime}: plan exactly in the learned models and play") as report:
+        with stages.stage(f"{regime}: plan exactly in the learned models and play", play_weight) as report:
             evaluator.play_learner("local+exact", regime, seeds, planners, report)
     if "ppo" in agents:
-        with stages.stage(f"{regime}: train PPO") as report:
+        train_weight, play_weight = LEARNER_WEIGHTS["ppo"]
+        with stages.stage(f"{regime}: train PPO", train_weight) as report:
             policy, steps, returns = train_ppo(
                 data,
                 PPOConfig(total_steps=experiment.ppo_steps),
@@ -212,7 +223,7 @@ def _run_regime(evaluator: Evaluator, regime: str) -> None:
                 ),
             )
             done.curves.append({"agent": "ppo", "regime": regime, "steps": steps.tolist(), "returns": returns.tolist()})
-        with stages.stage(f"{regime}: play PPO") as report:
+        with stages.stage(f"{regime}: play PPO", play_weight) as report:
             evaluator.play_learner("ppo", regime, seeds, policy, report)
 
 

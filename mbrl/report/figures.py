@@ -9,14 +9,14 @@ import numpy as np
 from mbrl.store import write_bytes
 
 _TWIN_MARKS = {
-    "no_human": ("no human", "o"),
-    "visitor": ("visitor", "s"),
-    "dead_breaker": ("dead breaker", "^"),
-    "dead_lever": ("dead lever", "v"),
-    "off_route": ("off route", "D"),
-    "empty_feeder": ("empty feeder", "P"),
-    "already_closed": ("already closed", "X"),
-    "benefactor": ("benefactor (sign flips)", "*"),
+    "no_human": "o",
+    "visitor": "s",
+    "dead_breaker": "^",
+    "dead_lever": "v",
+    "off_route": "D",
+    "empty_feeder": "P",
+    "already_closed": "X",
+    "benefactor": "*",
 }
 _DARK, _MIDDLE, _LIGHT = "#1b3a57", "#7d93a8", "#f4f6f8"
 
@@ -40,7 +40,7 @@ def interference_figure(summary: dict, folder: Path) -> list[Path]:
 
     rows = summary["conditions"]
     subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
-    twins = [twin for twin in ("actual", *_TWIN_MARKS) if any(row["twin"] == twin for row in rows)]
+    twins = list(dict.fromkeys(row["twin"] for row in rows))
     cells = {(row["agent"], row["regime"], row["twin"]): row for row in rows}
     width = 0.86 / len(twins)
     fig, ax = plt.subplots(figsize=(1.4 + 1.18 * len(subjects), 4.6), layout="constrained")
@@ -59,7 +59,8 @@ def interference_figure(summary: dict, folder: Path) -> list[Path]:
                 if len(dots) > 1:
                     ax.plot(jitter, dots, ".", ms=3.5, color="#ffb000", mec="black", mew=0.3, zorder=5, clip_on=False)
             else:
-                label, mark = _TWIN_MARKS[twin]
+                label, mark = twin.replace("_", " "), _TWIN_MARKS.get(twin, "h")
+                label += " (sign flips)" if twin == "benefactor" else ""
                 ax.vlines(at, low, high, color=_MIDDLE, lw=1.2, zorder=3)
                 if len(dots) > 1:
                     ax.plot(jitter, dots, ".", ms=2.5, color="#c9d2da", mec=_MIDDLE, mew=0.3, zorder=3.5, clip_on=False)

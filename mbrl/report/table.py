@@ -3,12 +3,6 @@
 from rich.console import Console
 from rich.table import Table
 
-_SHORT = {
-    "actual": "actual", "no_human": "no human", "visitor": "visitor", "dead_breaker": "dead breaker",
-    "dead_lever": "dead lever", "off_route": "off route", "empty_feeder": "empty feeder",
-    "already_closed": "already closed", "benefactor": "benefactor",
-}  # fmt: skip
-
 
 def print_summary(summary: dict, console: Console) -> None:
     """Print interference by agent and twin, what the numbers rest on, and the verdicts."""
@@ -28,7 +22,7 @@ def print_summary(summary: dict, console: Console) -> None:
     table.add_column("agent")
     table.add_column("regime")
     for twin in twins:
-        table.add_column(_SHORT.get(twin, twin), justify="right")
+        table.add_column(twin.replace("_", " "), justify="right")
     for name in ("95 % of actual", "causal", "of ceiling", "clips", "compet.", "K"):
         table.add_column(name, justify="right")
     for line in summary["headline"]:
