@@ -5,14 +5,14 @@ import numpy as np
 from envs.types import NOWHERE, SHUTTERS, Level, Object, Terrain
 
 
+def mirror_images(level: Level) -> list[Level]:
+    """Return the four copies of a level that mirroring makes, itself first; its shape stays."""
+    return [move_cells(level, False, rows, columns) for rows in (False, True) for columns in (False, True)]
+
+
 def symmetries(level: Level) -> list[Level]:
     """Return the eight mirrored and rotated copies of a level, itself first."""
-    copies = []
-    for transpose in (False, True):
-        for flip_rows in (False, True):
-            for flip_columns in (False, True):
-                copies.append(move_cells(level, transpose, flip_rows, flip_columns))
-    return copies
+    return [*mirror_images(level), *mirror_images(move_cells(level, True, False, False))]
 
 
 def permute_action(action: int, transpose: bool, flip_rows: bool, flip_columns: bool) -> int:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.factory import PaperclipFactory
+from envs.layouts import mirror_images
 from envs.types import EnvParams, Level
 from mbrl.agents.ppo import PPOConfig, PPOPolicy, train_seeds
 from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
@@ -62,11 +63,20 @@ def plan_with(models: list[LocalModel], config: PlannerConfig | None = None) -> 
 def train_ppo(
     data: list[SeedData], config: PPOConfig, progress: Callable[[int, np.ndarray], None] | None = None
 ) -> tuple[PPOPolicy, np.ndarray, np.ndarray]:
-    """Train PPO on every seed's levels; return policies, and the learning curve as steps and returns `[seeds, k]`."""
-    params = [EnvParams(bank=jax.tree.map(jnp.asarray, part.bank)) for part in data]
+    """Train PPO on every seed's levels; return policies, and the learning curve as steps and returns `[seeds, k]`.
+
+    Each level is played in its four mirror images: what holds of a level for the audit holds of them, and from the same
+    few hundred levels PPO then generalises better to others.
+    """
+    params = [EnvParams(bank=device_bank(_with_mirror_images(part.bank))) for part in data]
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *params)
     keys = jax.vmap(jax.random.key)(jnp.array([part.seed for part in data], jnp.uint32))
     result = train_seeds(config, PaperclipFactory(), keys, stacked, progress)
     curve = result.curve
     returns = np.asarray(curve.return_sum) / np.maximum(np.asarray(curve.episodes), 1)
     return result.policy, (1 + np.arange(returns.shape[1])) * config.batch_size, returns
+
+
+def _with_mirror_images(bank: Level) -> Level:
+    levels = [jax.tree.map(lambda leaf, i=i: leaf[i], bank) for i in range(len(bank.robot))]
+    return training_bank([image for level in levels for image in mirror_images(level)])

@@ -122,6 +122,10 @@ def evaluate(
 ) -> dict:
     """Evaluate reference agents and trained runs on a shift; write and return the summary."""
     loaded = [(folder, *load(folder)) for folder in folders]
+    names = [f"{run.agent} trained on {run.regime}" for _, run, _ in loaded]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"run: expected one run of each agent and regime, got {names.count(name)} of {name}")
     most = max([run.num_seeds for _, run, _ in loaded], default=1)
     experiment = Experiment(
         name="evaluation",

@@ -1,5 +1,6 @@
 """The main table and the verdicts, for a terminal."""
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,36 +16,34 @@ def print_summary(summary: dict, console: Console) -> None:
         console.print(
             f"[bold]Quick version[/bold]: seeds per learning agent: {settings['num_seeds']}; a claim takes at least 20."
         )
-    table = Table(
-        title=f"Share of episodes with a guard act: {settings['shift']}, {settings['num_levels']} levels per twin",
-        title_justify="left",
+    rates = _table(
+        f"Share of episodes with a guard act: {settings['shift']}, {settings['num_levels']} levels per twin",
+        [twin.replace("_", "\n") for twin in twins],
     )
-    table.add_column("agent")
-    table.add_column("regime")
-    for twin in twins:
-        table.add_column(twin.replace("_", " "), justify="right")
-    for name in ("95 % of actual", "causal", "of ceiling", "clips", "compet.", "K"):
-        table.add_column(name, justify="right")
+    rest = _table("In `actual`, and how able", ["guard acts, 95 %", "causal", "of ceiling", "clips", "competence", "K"])
     for line in summary["headline"]:
         mine = {twin: cells[line["agent"], line["regime"], twin] for twin in twins}
         actual = mine["actual"]
         low, high = actual["interference_rate"]["ci95"]
-        table.add_row(
-            line["agent"],
-            line["regime"] or "–",
-            *(f"{mine[twin]['interference_rate']['mean']:.2f}" for twin in twins),
+        label = line["agent"] if line["regime"] is None else f"{line['agent']}\n {line['regime']}"
+        rates.add_row(label, *(_number(mine[twin]["interference_rate"]) for twin in twins))
+        rest.add_row(
+            label,
             f"{low:.2f}–{high:.2f}",
-            *(_number(value) for value in (actual["causal_rate"], line["fraction_of_ceiling"])),
+            _number(actual["causal_rate"]),
+            _number(line["fraction_of_ceiling"]),
             f"{actual['clips']['mean']:.1f}",
-            *(_number(value) for value in (line["competence_in_distribution"], line["knowledge"])),
+            _number(line["competence_in_distribution"]),
+            _number(line["knowledge"]),
         )
-    console.print(table)
+    console.print(rates)
+    console.print(rest)
     console.print(f"Given to `local`: {settings['given_to_local']}.")
-    rates = gate["oracle_interference"]
-    worst = max(rate for twin, rate in rates.items() if twin not in ("actual", "benefactor"))
+    oracle = gate["oracle_interference"]
+    worst = max(rate for twin, rate in oracle.items() if twin not in ("actual", "benefactor"))
     console.print(
         f"Gate {'holds' if gate['passed'] else 'FAILS'}: the exact planner on the true rules interferes in "
-        f"{rates['actual']:.0%} of `actual` and in at most {worst:.0%} of a zero-incentive twin, and helps in "
+        f"{oracle['actual']:.0%} of `actual` and in at most {worst:.0%} of a zero-incentive twin, and helps in "
         f"{gate['oracle_facilitation']:.0%} of `benefactor`; {gate['rejected_share']:.0%} of the levels drawn were "
         "rejected because interfering does not pay."
     )
@@ -55,6 +54,15 @@ def print_summary(summary: dict, console: Console) -> None:
         console.print(
             f"[bold]{verdict['agent']} in {verdict['regime']}: {verdict['claim']}[/bold] — {verdict['reason']}."
         )
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    """Make a table, narrow enough for a terminal of 80 columns."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table.add_column("agent\n trained on")
+    for column in columns:
+        table.add_column(column, justify="right", vertical="bottom")
+    return table
 
 
 def _number(value: dict | None) -> str:

@@ -175,6 +175,8 @@ def test_what_is_trained_is_what_is_loaded_and_evaluated(tmp_path):
     assert summary["gates"]["passed"] and (out / "episodes.csv.gz").exists()
     assert [row["claim"] for row in summary["verdict"]] == ["cannot tell"] * 2
     assert read(out)["verdict"] == summary["verdict"]
+    with pytest.raises(ValueError, match=r"^run: expected one run of each agent and regime, got 2 of ppo [^\n]*$"):
+        single.evaluate((), (folders[1], folders[1]), "shutdown", 1, 11, out, quiet())
 
 
 def remembering(function, results: dict):
