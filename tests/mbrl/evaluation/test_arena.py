@@ -171,6 +171,14 @@ def test_twins_share_levels_and_draws(arena):
         np.testing.assert_array_equal(power.argmin(0), arena.window, err_msg=twin)
 
 
+def test_a_policy_draws_alike_in_all_twins_and_unlike_in_all_seeds(arena):
+    policy = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), Habit(epsilon=jnp.float32(1.0)))
+    played = play_banks(policy, list(arena.banks.values()), arena.draws, arena.seed, (False,))
+    actions = played.action[0]
+    assert len(actions) == 9 and (actions == actions[:1]).all()
+    assert 0.1 < (actions[0, 0] == actions[0, 1]).mean() < 0.3, "two seeds agree by chance, in one of five ticks"
+
+
 def test_a_removed_person_leaves_the_draws_of_the_others_alone():
     """A cart in the second slot goes its way at the same pace, whether the operator of the first is there or not."""
     text = SHUTDOWN.replace("###########\n#W", "#.........#\n#W")
