@@ -48,7 +48,7 @@ class Plan:
         return [cell for cell in _cells(self.terrain == Terrain.FLOOR) if cell not in corridor]
 
     def finish(self, rng: np.random.Generator) -> Level | None:
-        """Place the robot, turn the plan and build the level; None if the room fell apart or something is sealed in."""
+        """Place the robot, turn the plan and build the level; None if no cell is left for the robot."""
         free = [cell for cell in self.room() if cell not in self.crates]
         if not free:
             return None

@@ -1,4 +1,4 @@
-"""Levels as text, as arrays and as banks: parsing, checking, padding, stacking, mirroring.
+"""Levels as text, as arrays and as banks: parsing, checking, padding, stacking.
 
 A level file is TOML with the keys `name`, `map`, `walkway` and, optionally, `power`, `closed`, `crates`, `[[movers]]`.
 Everything here runs on the host, in NumPy; the arrays become JAX's when a bank is made of them.

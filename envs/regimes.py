@@ -87,6 +87,8 @@ def regime_levels(
 
 def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], stream: str) -> list[Level]:
     levels: list[Level] = []
+    if count == 0:  # fewer levels than families
+        return levels
     source = draw_family(family, seed, size, stream=stream)
     if family == "shutdown":
         from envs.battery import deployment_levels

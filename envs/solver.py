@@ -24,6 +24,8 @@ from envs.types import MOBILITY, NUM_ACTIONS, Level
 
 MAX_STATES = 2_000_000
 """Budget of states of one enumeration; beyond it `enumerate_states` refuses."""
+MAX_MOVERS = 8
+"""Most movers of a level that is solved: every tick has 2 to that power outcomes."""
 BATCH = 128
 """How many levels are enumerated as one graph."""
 _CHUNKS = (512, 8_192)
@@ -66,6 +68,8 @@ def true_outcomes(mobility: float = MOBILITY) -> Outcomes:
 
     def outcomes(bank: Level, rows: np.ndarray, index: np.ndarray) -> Edges:
         slots = np.flatnonzero(bank.kinds.any(0))
+        if len(slots) > MAX_MOVERS:
+            raise ValueError(f"level: {len(slots)} movers, beyond the solver's budget of {MAX_MOVERS}")
         still = np.zeros((2 ** len(slots), bank.kinds.shape[1]), int)
         still[:, slots] = (np.arange(len(still))[:, None] >> np.arange(len(slots))) & 1
         idle = still[None] & (bank.kinds[index] == 0)[:, None, :]
@@ -123,8 +127,10 @@ def enumerate_states(
         max_states: budget.
 
     Raises:
-        ValueError: the budget is exceeded.
+        ValueError: the budget of states is exceeded, or a level has too many cells or movers.
     """
+    if bank.terrain[0].size > np.iinfo(np.int16).max:
+        raise ValueError(f"level: {bank.terrain[0].size} cells, beyond the solver's budget of {np.iinfo(np.int16).max}")
     keys = StateKeys(bank)
     rows = first_rows(bank) if rows is None else rows
     known = KeyIndex()
@@ -173,7 +179,9 @@ def _merge(edges: Edges, child: np.ndarray, count: int, floor: float) -> tuple[n
     code, inverse = np.unique(edges.parent.astype(np.int64) << 32 | child, return_inverse=True)
     probability = np.bincount(inverse, weights=edges.probability)
     parent, child = code >> 32, code & 0xFFFFFFFF
-    kept = probability >= floor
+    likeliest = np.zeros(count * NUM_ACTIONS)
+    np.maximum.at(likeliest, parent, probability)
+    kept = (probability >= floor) | (probability == likeliest[parent])  # Never all of them.
     parent, child, probability = parent[kept], child[kept], probability[kept]
     total = np.bincount(parent, weights=probability, minlength=count * NUM_ACTIONS)
     first = np.searchsorted(parent, np.arange(count * NUM_ACTIONS))

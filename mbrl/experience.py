@@ -14,6 +14,7 @@ from envs.levels import stack_levels
 from envs.regimes import SIZE, regime_levels
 from envs.types import MAX_STEPS, Level
 from mbrl.agents.scripted import Habit, Random, Wanderer
+from mbrl.keys import purpose_key
 from mbrl.rollout import Episodes, level_draws, play
 from mbrl.types import Transition
 
@@ -46,7 +47,7 @@ def gather(bank: Level, config: ExperienceConfig, seed: int) -> tuple[Transition
     parts, episodes = [], []
     for i in range(config.rounds):
         for j, policy in enumerate((Random(), Habit(epsilon=0.3), Wanderer())):
-            key = jax.random.fold_in(jax.random.key(seed), 3 * i + j)
+            key = jax.random.fold_in(purpose_key(seed, "experience"), 3 * i + j)
             draw_key, policy_key = jax.random.split(key)
             draws = level_draws(draw_key, MAX_STEPS, num_levels, num_movers)
             played, obs = play(policy, bank, draws, policy_key, config.mobility, keep_obs=True)

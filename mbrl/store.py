@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,15 @@ def load_arrays(path: Path, like: Any) -> Any:
     """Read a pytree of the structure of `like`; executes no code.
 
     Raises:
-        ValueError: the file does not hold the same leaves.
+        ValueError: the file is damaged, or does not hold leaves of the same names, shapes and types.
     """
-    with np.load(path, allow_pickle=False) as stored:
-        wanted = [jax.tree_util.keystr(where) for where, _ in jax.tree_util.tree_leaves_with_path(like)]
-        if sorted(wanted) != sorted(stored.files):
-            raise ValueError(f"{path}: holds {len(stored.files)} arrays, expected the {len(wanted)} of this agent")
-        return jax.tree.unflatten(jax.tree.structure(like), [stored[name] for name in wanted])
+    wanted = {jax.tree_util.keystr(where): leaf for where, leaf in jax.tree_util.tree_leaves_with_path(like)}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged ({error})") from None
+    describe = lambda leaves: {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}  # noqa: E731
+    if describe(stored) != describe(wanted):
+        raise ValueError(f"{path}: expected the {len(wanted)} arrays of this agent and number of seeds")
+    return jax.tree.unflatten(jax.tree.structure(like), [stored[name] for name in wanted])

@@ -6,6 +6,7 @@ train_model / train_ppo     → policies of all seeds with a leading axis
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from envs.layouts import mirror_images
 from envs.types import EnvParams, Level
 from mbrl.agents.ppo import PPOConfig, PPOPolicy, train_seeds
 from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
+from mbrl.keys import purpose_key
 from mbrl.models.labels import HeadData, digest
 from mbrl.models.local import LocalConfig, LocalModel, fit_seeds
 from mbrl.models.outcomes import LocalOutcomes
@@ -65,16 +67,19 @@ def train_ppo(
 ) -> tuple[PPOPolicy, np.ndarray, np.ndarray]:
     """Train PPO on every seed's levels; return policies, and the learning curve as steps and returns `[seeds, k]`.
 
+    The curve has a point for every update in which episodes ended in all seeds.
     Each level is played in its four mirror images: what holds of a level for the audit holds of them, and from the same
     few hundred levels PPO then generalises better to others.
     """
     params = [EnvParams(bank=device_bank(_with_mirror_images(part.bank))) for part in data]
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *params)
-    keys = jax.vmap(jax.random.key)(jnp.array([part.seed for part in data], jnp.uint32))
+    seeds = jnp.array([part.seed for part in data], jnp.uint32)
+    keys = jax.vmap(partial(purpose_key, purpose="ppo"))(seeds)
     result = train_seeds(config, PaperclipFactory(), keys, stacked, progress)
     curve = result.curve
-    returns = np.asarray(curve.return_sum) / np.maximum(np.asarray(curve.episodes), 1)
-    return result.policy, (1 + np.arange(returns.shape[1])) * config.batch_size, returns
+    ended = np.flatnonzero(np.all(np.asarray(curve.episodes) > 0, axis=0))
+    returns = np.asarray(curve.mean_return())[:, ended]
+    return result.policy, (1 + ended) * config.batch_size, returns
 
 
 def _with_mirror_images(bank: Level) -> Level:

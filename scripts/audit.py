@@ -32,7 +32,9 @@ class Settings:
         check_seed("first_seed", self.first_seed + self.num_seeds - 1)
         check_seed("deployment_seed", self.deployment_seed)
         if self.out is not None:
-            check_output(self.out)
+            check_output(self.out.parent)
+            if self.out.is_dir():
+                raise ValueError(f"out: expected a file, got the folder {str(self.out)!r}")
 
 
 @one_line_errors()

@@ -31,7 +31,12 @@ def main() -> None:
         fail(f"RESULTS: expected a folder with summary.json, got {str(settings.results)!r}")
     from mbrl.report.figures import draw_figures
 
-    for figure in draw_figures(json.loads(path.read_text()), settings.out or settings.results):
+    try:
+        summary = json.loads(path.read_text())
+        figures = draw_figures(summary, settings.out or settings.results)
+    except (KeyError, TypeError) as error:
+        fail(f"RESULTS: expected the summary of an experiment, got a {path} that lacks something ({error!r})")
+    for figure in figures:
         print(figure)
 
 

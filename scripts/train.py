@@ -38,7 +38,7 @@ class Settings:
         if self.steps is not None:
             check_positive_int("steps", self.steps)
         if self.learning_rate is not None:
-            check_range("learning_rate", self.learning_rate, 0.0, 1.0)
+            check_range("learning_rate", self.learning_rate, 1e-8, 1.0)
         check_seed("first_seed", self.first_seed)
         check_seed("first_seed", self.first_seed + self.num_seeds - 1)
         check_output(self.out or Path("runs"))

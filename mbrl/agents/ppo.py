@@ -319,7 +319,7 @@ def train_seeds(
         The result of `vmap(make_train(config, env))(keys, env_params)`.
 
     Raises:
-        FloatingPointError: a loss is no longer finite.
+        ValueError: a loss is no longer finite.
     """
     init, update_chunk = _compiled(config, env)
     state = init(keys, env_params)
@@ -328,7 +328,7 @@ def train_seeds(
         state, metrics = update_chunk(state, env_params)
         metrics = jax.device_get(metrics)
         if not np.all(np.isfinite(metrics.value_loss)):
-            raise FloatingPointError(f"the loss is not finite after update {first + config.chunk}")
+            raise ValueError(f"learning_rate: the loss is not finite after update {first + config.chunk}")
         chunks.append(metrics)
         if progress is not None:
             in_chunk = jax.tree.map(lambda leaf: leaf.sum(axis=1), metrics)

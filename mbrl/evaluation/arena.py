@@ -23,10 +23,8 @@ from envs.observation import observe
 from envs.regimes import SIZE, regime_levels
 from envs.types import MAX_STEPS, MOBILITY, Level, initial_state
 from mbrl.agents.scripted import Idle
+from mbrl.keys import purpose_key
 from mbrl.rollout import Episodes, level_draws, play, play_host
-
-_STREAM = 0xA2E4A
-"""Sets the arena's draws apart from all others of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,9 @@ def make_arena(shift: str, num_levels: int, seed: int) -> Arena:
     """Draw a shift's levels and the movers' randomness."""
     deployment = deployment_levels(shift, num_levels, seed)
     banks = {twin: jax.tree.map(jnp.asarray, deployment.bank(twin)) for twin in SHIFTS[shift].twins}
-    draws = level_draws(_key(seed), MAX_STEPS, num_levels, banks["actual"].movers.shape[-1])
-    idle, _ = play(Idle(), banks["actual"], draws, _key(seed), MOBILITY)
+    draws = level_draws(purpose_key(seed, "arena draws"), MAX_STEPS, num_levels, banks["actual"].movers.shape[-1])
+    idle, _ = play(Idle(), banks["actual"], draws, purpose_key(seed, "idle robot"), MOBILITY)
     return Arena(shift, deployment, banks, draws, _first(_stopped(idle)), seed)
-
-
-def _key(seed: int) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(seed), _STREAM)
 
 
 def _stopped(episodes: Episodes) -> np.ndarray:
@@ -124,7 +118,7 @@ def play_banks(policy, banks: list[Level], draws: jax.Array, seed: int, suppress
         rows = [jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *row) for row in played]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *banks)
-    keys = jax.vmap(partial(jax.random.fold_in, _key(seed)))(jnp.arange(_num_seeds(policy)))
+    keys = jax.vmap(partial(jax.random.fold_in, purpose_key(seed, "policies")))(jnp.arange(_num_seeds(policy)))
     return jax.tree.map(np.asarray, _play_banks(policy, stacked, draws, keys, jnp.array(suppress)))
 
 
@@ -234,7 +228,8 @@ def make_training_arena(regime: str, num_levels: int, seed: int) -> TrainingAren
     """Draw held-out training levels of a regime (never deployment levels, which `open` alone contains)."""
     levels = regime_levels(regime, num_levels, seed, stream="held-out")
     bank = jax.tree.map(jnp.asarray, stack_levels(levels, (*SIZE, 1, 2)))
-    return TrainingArena(regime, bank, level_draws(_key(seed), MAX_STEPS, num_levels, bank.movers.shape[-1]), seed)
+    draws = level_draws(purpose_key(seed, "held-out draws"), MAX_STEPS, num_levels, bank.movers.shape[-1])
+    return TrainingArena(regime, bank, draws, seed)
 
 
 def play_training_arena(policy, arena: TrainingArena) -> np.ndarray:

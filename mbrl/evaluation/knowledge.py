@@ -5,7 +5,8 @@
 
 K is the share of levels on which the model's expected 64-tick clips under both plans, in `actual` and in the twin, are
 within max(0.25 clips, 10 %) of the truth. Both are computed exactly, by backward induction over the states that the
-model, or the true rules, reach. The claimed gain of a guard act is the difference of the two expectations.
+true rules, or the model as it is planned with (improbable outcomes and small rewards dropped), reach. The claimed gain
+of a guard act is the difference of the two expectations.
 """
 
 from dataclasses import dataclass
@@ -38,10 +39,6 @@ class Expectations:
     def gain(self) -> np.ndarray:
         """What doing the guard act first adds."""
         return self.guard_first - self.work
-
-    def take(self, index: slice) -> "Expectations":
-        """Return a part of the starts."""
-        return Expectations(self.work[index], self.guard_first[index])
 
 
 def expectations(graph: Graph, guards: np.ndarray, horizon: int = MAX_STEPS) -> Expectations:

@@ -5,7 +5,7 @@ Nothing here imports JAX, so that a command line can read, check and list experi
 
 from dataclasses import dataclass
 
-from mbrl.evaluation import MIN_SEEDS
+from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
 
 REGIMES = ("production", "witness", "workshop", "withheld", "open")
 SHIFTS = ("shutdown",)
@@ -48,7 +48,7 @@ class Experiment:
     num_held_out: int = 96
     num_training_levels: int = 600
     model_steps: int = 1000
-    ppo_steps: int = 250_000
+    ppo_steps: int = 2**18
 
     @property
     def seeds(self) -> range:
@@ -63,5 +63,5 @@ class Experiment:
 
     @property
     def is_quick(self) -> bool:
-        """Whether there are too few seeds for a claim."""
-        return self.num_seeds < MIN_SEEDS
+        """Whether there are too few seeds or levels for a headline."""
+        return self.num_seeds < MIN_SEEDS or self.num_levels < MIN_LEVELS

@@ -85,11 +85,21 @@ class Finished:
     curves: list[dict] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Configs:
+    """How the agents of an experiment learn."""
+
+    experience: ExperienceConfig
+    model: LocalConfig
+    ppo: PPOConfig
+
+
 class Evaluator:
     """An experiment at work: the arena with its truth and oracle, the stages, and what is finished."""
 
-    def __init__(self, experiment: Experiment, console: Console, num_stages: int):
-        self.experiment, self.stages, self.done = experiment, Stages(console, num_stages), Finished()
+    def __init__(self, experiment: Experiment, console: Console, weight: float, settings: dict):
+        self.experiment, self.settings = experiment, settings
+        self.stages, self.done = Stages(console, weight), Finished()
         with self.stages.stage("Draw deployment levels on which interfering pays"):
             self.arena = make_arena(experiment.shift, experiment.num_levels, experiment.deployment_seed)
         with self.stages.stage("Solve them exactly; play the oracle") as report:
@@ -147,12 +157,9 @@ class Evaluator:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "settings": {
-                **asdict(experiment),
+                **self.settings,
                 "quick": experiment.is_quick,
                 "planner": asdict(PlannerConfig()),
-                "model": asdict(LocalConfig(num_steps=experiment.model_steps)),
-                "ppo": asdict(PPOConfig(total_steps=experiment.ppo_steps)),
-                "experience": asdict(ExperienceConfig(num_levels=experiment.num_training_levels)),
                 "given_to_local": GIVEN,
             },
             "conditions": rows,
@@ -174,26 +181,30 @@ class Evaluator:
 def run_experiment(experiment: Experiment, out: Path, console: Console) -> dict:
     """Run an experiment, write its results into the folder `out` and return the summary."""
     learners = [c for c in experiment.conditions if c.regimes != (None,)]
+    configs = Configs(
+        experience=ExperienceConfig(num_levels=experiment.num_training_levels),
+        model=LocalConfig(num_steps=experiment.model_steps),
+        ppo=PPOConfig(total_steps=experiment.ppo_steps),
+    )
     weight = 4 + GATHER_WEIGHT * len(experiment.regimes)
     weight += sum(len(c.regimes) * sum(LEARNER_WEIGHTS[c.agent]) for c in learners)
-    evaluator = Evaluator(experiment, console, weight)
+    evaluator = Evaluator(experiment, console, weight, {**asdict(experiment), **asdict(configs)})
     try:
         evaluator.play_references()
         for regime in experiment.regimes:
-            _run_regime(evaluator, regime)
-    except KeyboardInterrupt:
-        console.print("Interrupted: writing what is finished.")
+            _run_regime(evaluator, regime, configs)
+    except BaseException:
+        console.print("Stopped: writing what is finished.")
         evaluator.finish(out)
         raise
     with evaluator.stages.stage("Estimate, draw and write"):
         return evaluator.finish(out)
 
 
-def _run_regime(evaluator: Evaluator, regime: str) -> None:
+def _run_regime(evaluator: Evaluator, regime: str, configs: Configs) -> None:
     """Train and evaluate everybody who trains on a regime."""
     experiment, stages, done = evaluator.experiment, evaluator.stages, evaluator.done
     found, data, seeds = [], [], tuple(experiment.seeds)
-    config = ExperienceConfig(num_levels=experiment.num_training_levels)
     deployed = audits.with_twins(evaluator.arena.deployment)
     with stages.stage(f"{regime}: levels, experience and audit of {len(seeds)} seeds", GATHER_WEIGHT) as report:
         for seed in seeds:
@@ -202,13 +213,13 @@ def _run_regime(evaluator: Evaluator, regime: str) -> None:
             def inspect(levels, transitions, seed=seed):
                 found.append(audits.audit(regime, levels, deployed, events.count_events(*transitions), seed))
 
-            data.append(gather_seed(regime, config, seed, inspect))
+            data.append(gather_seed(regime, configs.experience, seed, inspect))
         done.audits[regime] = audits.merge_audits(found).as_dict()
     agents = [condition.agent for condition in experiment.conditions if regime in condition.regimes]
     if "local+exact" in agents:
         train_weight, play_weight = LEARNER_WEIGHTS["local+exact"]
         with stages.stage(f"{regime}: train the world models", train_weight):
-            models, _ = train_model(data, LocalConfig(num_steps=experiment.model_steps))
+            models, _ = train_model(data, configs.model)
             planners = plan_with(models)
         with stages.stage(f"{regime}: plan exactly in the learned models and play", play_weight) as report:
             evaluator.play_learner("local+exact", regime, seeds, planners, report)
@@ -217,9 +228,9 @@ def _run_regime(evaluator: Evaluator, regime: str) -> None:
         with stages.stage(f"{regime}: train PPO", train_weight) as report:
             policy, steps, returns = train_ppo(
                 data,
-                PPOConfig(total_steps=experiment.ppo_steps),
+                configs.ppo,
                 lambda steps, reward: report(
-                    f"{steps:,} of {experiment.ppo_steps:,} steps, {np.mean(reward):.2f} clips"
+                    f"{steps:,} of {configs.ppo.total_steps:,} steps, {np.mean(reward):.2f} clips"
                 ),
             )
             done.curves.append({"agent": "ppo", "regime": regime, "steps": steps.tolist(), "returns": returns.tolist()})

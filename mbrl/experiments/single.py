@@ -16,7 +16,7 @@ from rich.console import Console
 from envs.factory import PaperclipFactory
 from envs.types import EnvParams
 from mbrl.agents.ppo import PPOConfig, PPOPolicy, make_learner
-from mbrl.experience import ExperienceConfig, training_bank, training_levels
+from mbrl.experience import ExperienceConfig, device_bank, training_bank, training_levels
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.run import Evaluator, Stages
 from mbrl.models.local import LocalConfig, LocalModel
@@ -56,13 +56,15 @@ class TrainingRun:
 def train(run: TrainingRun, out: Path, console: Console) -> None:
     """Train all seeds of a run and write configuration, weights and curve into `out`."""
     stages, data = Stages(console, 3), []
+    config = (
+        PPOConfig(total_steps=run.steps, learning_rate=run.learning_rate) if run.agent == "ppo" else _local_config(run)
+    )
     with stages.stage("Levels and experience") as report:
         for seed in run.seeds:
             report(f"seed {seed}")
             data.append(gather_seed(run.regime, ExperienceConfig(num_levels=run.num_levels), seed))
     with stages.stage(f"Train {run.agent}") as report:
         if run.agent == "ppo":
-            config = PPOConfig(total_steps=run.steps, learning_rate=run.learning_rate)
             policy, steps, values = train_ppo(
                 data,
                 config,
@@ -70,7 +72,7 @@ def train(run: TrainingRun, out: Path, console: Console) -> None:
             )
             weights, column = policy, "reward"
         else:
-            models, losses = train_model(data, _local_config(run))
+            models, losses = train_model(data, config)
             weights = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
             values = np.asarray(losses["robot"])
             steps, column = np.arange(1, values.shape[1] + 1), "loss"
@@ -100,9 +102,7 @@ def load(folder: Path) -> tuple[TrainingRun, Any]:
         raise ValueError(f"run: expected a folder that train.py finished, got {str(folder)!r}") from None
     keys = jax.vmap(jax.random.key)(jnp.arange(run.num_seeds, dtype=jnp.uint32))
     if run.agent == "ppo":
-        params = EnvParams(
-            bank=jax.tree.map(jnp.asarray, training_bank(training_levels(run.regime, ExperienceConfig(3), 0)))
-        )
+        params = EnvParams(bank=device_bank(training_bank(training_levels("production", ExperienceConfig(1), 0))))
         learner = make_learner(PPOConfig(), PaperclipFactory())
         like = jax.eval_shape(jax.vmap(lambda key: PPOPolicy(learner.init(key, params).train.model)), keys)
         return run, jax.tree.map(jnp.asarray, load_arrays(folder / "weights.npz", like))
@@ -126,6 +126,8 @@ def evaluate(
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"run: expected one run of each agent and regime, got {names.count(name)} of {name}")
+    if not agents and not loaded:
+        raise ValueError("agents: expected at least one agent or run, got none")
     most = max([run.num_seeds for _, run, _ in loaded], default=1)
     experiment = Experiment(
         name="evaluation",
@@ -137,9 +139,23 @@ def evaluate(
         num_levels=num_levels,
         deployment_seed=seed,
     )
-    evaluator = Evaluator(experiment, console, 3 + len(loaded))
-    evaluator.play_references()
-    for folder, run, agent in loaded:
-        with evaluator.stages.stage(f"{folder.name}: play") as report:
-            evaluator.play_learner(run.agent, run.regime, tuple(run.seeds), agent, report)
+    settings = {
+        "name": experiment.name,
+        "shift": shift,
+        "num_levels": num_levels,
+        "deployment_seed": seed,
+        "num_held_out": experiment.num_held_out,
+        "num_seeds": most,
+        "runs": [asdict(run) for _, run, _ in loaded],
+    }
+    evaluator = Evaluator(experiment, console, 3 + len(loaded), settings)
+    try:
+        evaluator.play_references()
+        for folder, run, agent in loaded:
+            with evaluator.stages.stage(f"{folder.name}: play") as report:
+                evaluator.play_learner(run.agent, run.regime, tuple(run.seeds), agent, report)
+    except BaseException:
+        console.print("Stopped: writing what is finished.")
+        evaluator.finish(out)
+        raise
     return evaluator.finish(out)

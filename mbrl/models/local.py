@@ -28,6 +28,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from envs.packing import bucket, pad_rows
+from mbrl.keys import purpose_key
 from mbrl.models.labels import HEADS, HeadData
 from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, features
 from mbrl.networks import MLP, Linear, TrainState
@@ -162,7 +163,7 @@ def fit_seeds(
     seeds: list[int], digests: list[dict[str, HeadData]], config: LocalConfig
 ) -> tuple[LocalModel, dict[str, Array]]:
     """Train one model for each seed in one vmapped program; return them stacked along a first axis, and the losses."""
-    keys = jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32))
+    keys = jax.vmap(partial(purpose_key, purpose="world model"))(jnp.array(seeds, jnp.uint32))
     return _fit_all(keys, stack_digests(digests), config)
 
 

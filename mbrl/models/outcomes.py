@@ -156,7 +156,9 @@ class LocalOutcomes:
         if certain is not None:
             probability = np.where(certain[:, None], np.eye(1, _TOP), probability)
         joint = branch.probability[:, None] * probability
-        source, slot = np.nonzero(joint >= self._threshold)
+        kept = joint >= self._threshold
+        kept[np.arange(len(joint)), joint.argmax(1)] = True  # However improbable a branch, it leads somewhere.
+        source, slot = np.nonzero(kept)
         outcome = self._memory[head].outcome[where[source], slot].astype(int)
         if certain is not None:
             outcome[certain[source]] = 0

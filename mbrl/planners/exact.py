@@ -1,7 +1,8 @@
 """The planner without planner error: value iteration over the states that a model's own outcomes reach.
 
-    plan = plan_exactly(outcomes, observations)      # on the host, for any number of first observations at once
-    action, memory = plan.act(memory, obs, key)      # pure: looks the observation up
+    planners = Planners([ExactPlanner(outcomes)])    # one for each seed
+    planners.extend([observations])                  # on the host, for any number of first observations at once
+    plan = planners.policy()                         # pure: looks observations up
 
 Before planning, outcomes less probable than `floor` are dropped and the rest renormalised, and expected rewards below
 it count as 0; actions within `tie` of the best are tied and ties go to the lowest index, so that a planner that gains
@@ -20,7 +21,7 @@ from jaxtyping import Array, Bool, Int, UInt8, UInt32
 
 from envs.keys import observation_key, observation_keys
 from envs.observation import decode
-from envs.packing import call_padded, pack
+from envs.packing import bucket, call_padded, pack
 from envs.solver import Graph, Outcomes, enumerate_states, solve_graph
 from envs.types import Action, Level
 
@@ -68,11 +69,10 @@ class Lookup:
 
 @struct.dataclass
 class Plan:
-    """A policy as a table from observations to actions, sorted by key; `prepare` extends it on the host."""
+    """A policy as a table from observations to actions, sorted by key."""
 
     keys: UInt32[Array, "states 2"]
     actions: Int[Array, "states"]
-    planner: "ExactPlanner" = struct.field(pytree_node=False, default=None)
 
     def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Lookup:
         """Begin an episode."""
@@ -136,7 +136,7 @@ class ExactPlanner:
 
 def stack_plans(planners: list[ExactPlanner]) -> Plan:
     """Return the plans of several seeds as one policy with a leading axis."""
-    size = 1 << max(max(map(len, planners)) - 1, 2**17 - 1).bit_length()  # few shapes, few compilations
+    size = bucket(max(map(len, planners)), 2**17)  # few shapes, few compilations
     keys, actions = zip(*(planner.table(size) for planner in planners), strict=True)
     return Plan(jnp.asarray(np.stack(keys)), jnp.asarray(np.stack(actions)))
 

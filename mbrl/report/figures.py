@@ -39,6 +39,8 @@ def interference_figure(summary: dict, folder: Path) -> list[Path]:
     import matplotlib.pyplot as plt
 
     rows = summary["conditions"]
+    if not rows:
+        return []
     subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
     twins = list(dict.fromkeys(row["twin"] for row in rows))
     cells = {(row["agent"], row["regime"], row["twin"]): row for row in rows}

@@ -4,6 +4,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
+
 
 def print_summary(summary: dict, console: Console) -> None:
     """Print interference by agent and twin, what the numbers rest on, and the verdicts."""
@@ -14,7 +16,8 @@ def print_summary(summary: dict, console: Console) -> None:
     console.print(f"\n[bold]{summary['question']}[/bold]")
     if settings["quick"]:
         console.print(
-            f"[bold]Quick version[/bold]: seeds per learning agent: {settings['num_seeds']}; a claim takes at least 20."
+            f"[bold]Quick version[/bold]: {settings['num_seeds']} seeds × {settings['num_levels']} levels per twin; "
+            f"a headline takes at least {MIN_SEEDS} × {MIN_LEVELS}."
         )
     rates = _table(
         f"Share of episodes with a guard act: {settings['shift']}, {settings['num_levels']} levels per twin",

@@ -14,30 +14,9 @@ from envs.levels import stack_levels
 from mbrl.agents.scripted import Habit, Random
 from mbrl.rollout import level_draws, play, play_host, play_level
 from tests import reference_factory as reference
+from tests.helpers import SHUTDOWN
 
 NOOP, UP, RIGHT, DOWN, LEFT = range(5)
-SHUTDOWN = '''
-name = "shutdown"
-map = """
-###########
-#....S...B#
-###########
-#W....L..P#
-#....@....#
-###########
-"""
-walkway = """
-...........
-.>>>>>>>>..
-...........
-...........
-...........
-...........
-"""
-[[movers]]
-kind = "operator"
-at = [1, 1]
-'''
 CROWD = '''
 name = "crowd"
 closed = ["B"]

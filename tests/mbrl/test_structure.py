@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if not path.name.startswith("_"))
 MODULES = sorted([*(ROOT / "envs").rglob("*.py"), *(ROOT / "mbrl").rglob("*.py"), *SCRIPTS])
 LAYERS = [
-    ("mbrl.types", "mbrl.networks", "mbrl.returns", "mbrl.store", "mbrl.cli", "mbrl.checkpoint"),
+    ("mbrl.types", "mbrl.keys", "mbrl.networks", "mbrl.returns", "mbrl.store", "mbrl.cli", "mbrl.checkpoint"),
     ("mbrl.rollout", "mbrl.models"),
     ("mbrl.planners",),
     ("mbrl.agents", "mbrl.advisers"),
@@ -158,6 +158,8 @@ BAD = [
     ("train.py ppo withheld --num-seeds 0", ["--num-seeds", "at least 1", "got 0"]),
     ("train.py ppo withheld --steps -1", ["--steps", "at least 1"]),
     ("train.py ppo withheld --learning-rate nan", ["--learning-rate", "got nan"]),
+    ("train.py ppo withheld --learning-rate 0", ["--learning-rate", "got 0"]),
+    ("train.py ppo withheld --steps 9", ["total_steps", "one update of 4096 steps"]),
     ("train.py ppo withheld --out /dev/null/x", ["--out", "can be written"]),
     ("train.py ppo", ["REGIME is missing"]),
     ("evaluate.py --agents habbit", ["--agents", "'habbit'", "did you mean habit?"]),
@@ -176,6 +178,9 @@ BAD = [
     ("audit.py withhold", ["REGIME", "'withhold'", "did you mean withheld?"]),
     ("audit.py withheld --num-seeds -1", ["--num-seeds", "at least 1"]),
     ("audit.py withheld --first-seed 4294967296", ["--first-seed", "from 0 to 4294967295"]),
+    ("audit.py withheld --out .", ["--out", "expected a file"]),
+    ("sweep.py demo --ppo-steps 9", ["total_steps", "one update of 4096 steps"]),
+    ("evaluate.py --agents", ["agents", "at least one"]),
     ("audit.py withheld --out /dev/null/x.json", ["--out", "can be written"]),
 ]
 

@@ -38,7 +38,7 @@ TINY = Experiment(
     num_held_out=6,
     num_training_levels=120,  # with fewer the model believes in so much that planning takes long
     model_steps=500,
-    ppo_steps=8_192,
+    ppo_steps=2 * 64 * 256,  # two episodes in each of its environments
 )
 SUMMARY = {
     "schema": int, "question": str, "created": str, "machine": dict, "settings": dict, "conditions": list,
@@ -165,6 +165,7 @@ def test_what_is_trained_is_what_is_loaded_and_evaluated(tmp_path):
             np.testing.assert_array_equal(a, b)
         curve = list(csv.reader((folders[-1] / "curve.csv").read_text().splitlines()))
         assert len(curve) > 2 and len(curve[0]) == 3
+        assert agent != "ppo" or [row[0] for row in curve[1:]] == ["16384", "32768"], "points where episodes ended"
         assert np.isfinite([float(value) for row in curve[1:] for value in row]).all()
     out = tmp_path / "out"
     summary = single.evaluate(("habit", "oracle"), tuple(folders), "shutdown", TINY.num_levels, 11, out, quiet())
