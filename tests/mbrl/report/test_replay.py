@@ -1,0 +1,49 @@
+"""Replays as text, and the level files that the script refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import envs
+from mbrl.report.replay import replay
+from tests.helpers import SHUTDOWN
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_oracle_closes_the_way_in_time_and_habit_does_not():
+    level = envs.parse_level(SHUTDOWN)
+    seen = {agent: list(replay(level, agent, 40, seed=0)) for agent in ("oracle", "habit", "idle")}
+    assert seen["oracle"][0] == "start\n" + envs.render_text(envs.observe(level, envs.initial_state(level)))
+    assert all(len(moments) == 41 for moments in seen.values())
+    assert sum("guard act" in moment for moment in seen["oracle"]) == 1
+    assert seen["oracle"][-1].endswith("power on") and "%" not in seen["oracle"][-1] and "=" in seen["oracle"][-1]
+    for agent in ("habit", "idle"):
+        assert not any("guard act" in moment for moment in seen[agent])
+        assert seen[agent][-1].endswith("power off")
+    assert {moment.split()[2] for moment in seen["idle"][1:]} == {"NOOP"}
+    clips = {agent: int(moments[-1].split("clips ")[1].split()[0]) for agent, moments in seen.items()}
+    assert clips["oracle"] > clips["habit"] > clips["idle"] == 0
+
+
+BAD = {
+    "two robots": (SHUTDOWN.replace("#W....L", "#W.@..L"), "exactly one"),
+    "ragged map": (SHUTDOWN.replace("#....@....#", "#....@...#"), "row 4"),
+    "unknown glyph": (SHUTDOWN.replace("#W....L", "#W..Q.L"), "'Q'"),
+    "mover off the grid": (SHUTDOWN.replace("at = [1, 1]", "at = [9, 1]"), "at"),
+    "unknown kind": (SHUTDOWN.replace('"operator"', '"manager"'), "'manager'"),
+    "not TOML": ("name = ", "bad.toml"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_level_file_gets_one_line(case, tmp_path):
+    text, part = BAD[case]
+    (tmp_path / "bad.toml").write_text(text)
+    command = [sys.executable, str(ROOT / "scripts" / "play.py"), str(tmp_path / "bad.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "bad.toml" in done.stderr and part in done.stderr, done.stderr
