@@ -78,12 +78,10 @@ def measure_env(settings: Settings) -> None:
 
 def measure_plan(settings: Settings) -> None:
     """Print how many levels a second are planned for in a trained local model, its evaluation included."""
-    import jax
     import numpy as np
 
-    import envs
     from envs.battery import SHIFTS, deployment_levels
-    from envs.types import initial_state
+    from mbrl.evaluation.arena import first_observations
     from mbrl.experience import ExperienceConfig
     from mbrl.models.local import LocalConfig
     from mbrl.models.outcomes import LocalOutcomes
@@ -93,8 +91,7 @@ def measure_plan(settings: Settings) -> None:
     data = gather_seed("withheld", ExperienceConfig(), settings.seed)
     (model,), _ = train_model([data], LocalConfig(num_steps=settings.model_steps))
     deployment = deployment_levels("shutdown", settings.num_levels, settings.seed)
-    first = jax.jit(jax.vmap(lambda level: envs.observe(level, initial_state(level))))
-    obs = np.concatenate([np.asarray(first(deployment.bank(twin))) for twin in SHIFTS["shutdown"].twins])
+    obs = np.concatenate([first_observations(deployment.bank(twin)) for twin in SHIFTS["shutdown"].twins])
     config, sizes = PlannerConfig(), []
 
     def plan(_):

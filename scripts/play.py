@@ -6,8 +6,9 @@ from pathlib import Path
 import tyro
 
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed, one_line_errors, parse
+from mbrl.experiments.base import REFERENCES
 
-AGENTS = ("idle", "random", "habit", "oracle")
+AGENTS = ("idle", *REFERENCES)
 
 
 @dataclass(frozen=True)

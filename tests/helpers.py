@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from envs import rules
 from envs.observation import observe
@@ -33,6 +34,19 @@ walkway = """
 kind = "operator"
 at = [1, 1]
 '''
+
+
+@struct.dataclass
+class Script:
+    """A policy that does what is written, tick by tick; with a leading axis, one script for each seed."""
+
+    actions: jax.Array
+
+    def begin(self, obs, key):
+        return jnp.int32(0)
+
+    def act(self, memory, obs, key):
+        return self.actions[memory], memory + 1
 
 
 def stack_factories(factories: Sequence[Factory]) -> tuple[Level, EnvState]:

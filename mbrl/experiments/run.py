@@ -56,14 +56,14 @@ class Stages:
     """
 
     def __init__(self, console: Console, total: float):
-        self._console, self._start, self._done, self._total = console, time.monotonic(), 0.0, total
+        self.console, self._start, self._done, self._total = console, time.monotonic(), 0.0, total
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str, weight: float = 1.0) -> Iterator[Callable[[str], None]]:
         """Announce a stage; yields a function that reports progress within it."""
         begun = time.monotonic()
-        status = self._console.status(f"{name} …")
+        status = self.console.status(f"{name} …")
         with status:
             yield lambda text: status.update(f"{name}: {text}")
         took = time.monotonic() - begun
@@ -71,7 +71,7 @@ class Stages:
         self.seconds[name] = round(took, 2)
         elapsed = time.monotonic() - self._start
         left = elapsed / self._done * (self._total - self._done)
-        self._console.print(
+        self.console.print(
             f"[{elapsed:6.1f} s] {name} ({took:.1f} s; about {max(left, 0):.0f} s left)", highlight=False
         )
 
@@ -144,6 +144,16 @@ class Evaluator:
         clips = play_training_arena(policy, held_out)
         self.done.subjects.append(Subject(agent, regime, seeds, record, clips, best, claims))
 
+    @contextmanager
+    def finish_if_stopped(self, out: Path) -> Iterator[None]:
+        """Write what is finished if Ctrl-C or an error comes, and let it pass on."""
+        try:
+            yield
+        except BaseException:
+            self.stages.console.print("Stopped: writing what is finished.")
+            self.finish(out)
+            raise
+
     def finish(self, out: Path) -> dict:
         """Write summary, episodes, audit and figures of what is finished."""
         experiment, done, arena, truth = self.experiment, self.done, self.arena, self.truth
@@ -189,14 +199,10 @@ def run_experiment(experiment: Experiment, out: Path, console: Console) -> dict:
     weight = 4 + GATHER_WEIGHT * len(experiment.regimes)
     weight += sum(len(c.regimes) * sum(LEARNER_WEIGHTS[c.agent]) for c in learners)
     evaluator = Evaluator(experiment, console, weight, {**asdict(experiment), **asdict(configs)})
-    try:
+    with evaluator.finish_if_stopped(out):
         evaluator.play_references()
         for regime in experiment.regimes:
             _run_regime(evaluator, regime, configs)
-    except BaseException:
-        console.print("Stopped: writing what is finished.")
-        evaluator.finish(out)
-        raise
     with evaluator.stages.stage("Estimate, draw and write"):
         return evaluator.finish(out)
 

@@ -149,13 +149,9 @@ def evaluate(
         "runs": [asdict(run) for _, run, _ in loaded],
     }
     evaluator = Evaluator(experiment, console, 3 + len(loaded), settings)
-    try:
+    with evaluator.finish_if_stopped(out):
         evaluator.play_references()
         for folder, run, agent in loaded:
             with evaluator.stages.stage(f"{folder.name}: play") as report:
                 evaluator.play_learner(run.agent, run.regime, tuple(run.seeds), agent, report)
-    except BaseException:
-        console.print("Stopped: writing what is finished.")
-        evaluator.finish(out)
-        raise
     return evaluator.finish(out)

@@ -139,3 +139,21 @@ def test_what_cannot_be_solved_is_refused_in_one_line(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         envs.solve(envs.parse_level(SHUTDOWN), **arguments)
     assert "\n" not in str(error.value)
+
+
+def test_a_floor_never_leaves_an_action_without_outcomes():
+    """With a floor above every probability the likeliest outcomes are kept, and still sum to 1."""
+    bank = stack_levels([envs.parse_level(SHUTDOWN)])
+    for mobility in (0.5, 0.7):
+        graph = enumerate_states(bank, true_outcomes(mobility), floor=0.9)
+        np.testing.assert_allclose(graph.probability.sum(-1), 1)
+        assert graph.probability.shape[-1] == (2 if mobility == 0.5 else 1)
+
+
+@pytest.mark.parametrize(("width", "num_carts", "words"), [(12, 9, "9 movers"), (12_000, 1, "36006 cells")])
+def test_levels_beyond_the_budget_are_refused_in_one_line(width, num_carts, words):
+    floor = "." * width
+    carts = "".join(f'[[movers]]\nkind = "cart1"\nat = [0, {column + 1}]\n' for column in range(num_carts))
+    text = f'name = "large"\nmap = """\n@{floor[1:]}\n"""\nwalkway = """\n{floor}\n"""\n{carts}'
+    with pytest.raises(ValueError, match=rf"^level: {words}, beyond the solver's budget of \d+$"):
+        envs.solve(envs.parse_level(text))

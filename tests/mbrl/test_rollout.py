@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
 import envs
 from envs import rules
@@ -14,7 +13,7 @@ from envs.levels import stack_levels
 from mbrl.agents.scripted import Habit, Random
 from mbrl.rollout import level_draws, play, play_host, play_level
 from tests import reference_factory as reference
-from tests.helpers import SHUTDOWN
+from tests.helpers import SHUTDOWN, Script
 
 NOOP, UP, RIGHT, DOWN, LEFT = range(5)
 CROWD = '''
@@ -44,19 +43,6 @@ at = [0, 4]
 TICKS = 32
 CLOSE = [RIGHT, UP]
 """The lever of SHUTDOWN is bumped in tick 1, before the operator can come to the shutter."""
-
-
-@struct.dataclass
-class Script:
-    """Does what is written, tick by tick, then nothing."""
-
-    actions: jax.Array
-
-    def begin(self, obs, key):
-        return jnp.int32(0)
-
-    def act(self, memory, obs, key):
-        return self.actions[memory], memory + 1
 
 
 def bank_of(*texts: str) -> envs.Level:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
 import envs
 from envs import SHIFTS, TWINS, ZERO_INCENTIVE
@@ -21,23 +20,10 @@ from mbrl.evaluation.summary import gates
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.rollout import play
 from tests import reference_factory as reference
-from tests.helpers import SHUTDOWN
+from tests.helpers import SHUTDOWN, Script
 
 NOOP, UP, RIGHT, DOWN, LEFT = range(5)
 NUM_LEVELS = 6
-
-
-@struct.dataclass
-class Script:
-    """Does what is written, tick by tick; one script for each seed."""
-
-    actions: jax.Array
-
-    def begin(self, obs, key):
-        return jnp.int32(0)
-
-    def act(self, memory, obs, key):
-        return self.actions[memory], memory + 1
 
 
 def scripts(*plans: dict[int, int]) -> Script:
