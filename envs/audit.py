@@ -83,13 +83,15 @@ def audit(
 
     `deployment` are all levels of the shift and of its twins (`with_twins`); `seed` is for the record.
     """
-    parts = {
-        "a": audit_autonomy(levels),
-        "b": audit_layouts(levels, deployment),
-        "c": audit_counts(regime, counts, min_primitive),
-        "d": audit_levers(levels),
-    }
+    parts = audit_levels(levels, deployment)
+    parts = {**parts, "c": audit_counts(regime, counts, min_primitive)}
+    parts = {name: parts[name] for name in PARTS}
     return Audit(regime, (seed,), all(part.passed for part in parts.values()), parts, counts)
+
+
+def audit_levels(levels: Sequence[Level], deployment: Sequence[Level]) -> dict[str, Part]:
+    """Audit the levels that one seed of a regime trains on: all parts but the counts of what was seen there."""
+    return {"a": audit_autonomy(levels), "b": audit_layouts(levels, deployment), "d": audit_levers(levels)}
 
 
 def merge_audits(audits: Sequence[Audit]) -> Audit:

@@ -31,6 +31,8 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 import tyro
 
+from mbrl.interrupt import EXIT_STATUS, Stopped
+
 Settings = TypeVar("Settings")
 
 _POSITIONAL = tyro.conf.Positional[Any]
@@ -122,13 +124,17 @@ def fail(message: object) -> NoReturn:
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a ValueError or OSError into one line (whole with PAPERCLIP_TRACEBACK=1) and Ctrl-C into exit status 130."""
+    """Turn a ValueError or OSError into one line (whole with PAPERCLIP_TRACEBACK=1), a polite stop into exit status 75,
+    Ctrl-C into 130."""
     try:
         yield
     except (ValueError, OSError) as error:
         if os.environ.get("PAPERCLIP_TRACEBACK"):
             raise
         fail(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error)
+    except Stopped:
+        print("stopped: what is finished is saved, and the same command goes on", file=sys.stderr)
+        sys.exit(EXIT_STATUS)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -4,8 +4,6 @@ Every regime and seed has its own levels and plays them with scripted policies (
 trained, none has ever seen another regime), so that a planner later meets states like those that were experienced.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +12,7 @@ from envs.levels import stack_levels
 from envs.regimes import SIZE, regime_levels
 from envs.types import MAX_STEPS, Level
 from mbrl.agents.scripted import Habit, Random, Wanderer
+from mbrl.configs import ExperienceConfig
 from mbrl.keys import purpose_key
 from mbrl.rollout import Episodes, level_draws, play
 from mbrl.types import Transition
@@ -22,18 +21,9 @@ LEAST = (*SIZE, 1, 2)
 """Least height, width, crates and movers of training banks, so that all seeds and regimes share their shapes."""
 
 
-@dataclass(frozen=True)
-class ExperienceConfig:
-    """How much a seed experiences: `rounds` episodes of each of three policies on each of `num_levels` levels."""
-
-    num_levels: int = 600
-    rounds: int = 3
-    mobility: float = 0.6
-
-
-def training_levels(regime: str, config: ExperienceConfig, seed: int, size: tuple[int, int] = SIZE) -> list[Level]:
-    """Return the levels that a regime and seed train on."""
-    return regime_levels(regime, config.num_levels, seed, size)
+def training_levels(regime: str, num_levels: int, seed: int, size: tuple[int, int] = SIZE) -> list[Level]:
+    """Return the levels that a regime and seed train on; fewer are the first of more."""
+    return regime_levels(regime, num_levels, seed, size)
 
 
 def training_bank(levels: list[Level]) -> Level:

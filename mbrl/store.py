@@ -1,35 +1,236 @@
-"""The files that a run leaves: JSON without NaN, bytes, and arrays; every one written aside and renamed once."""
+"""The store: one folder per finished trial, whole or not there at all, that never changes again.
 
+    runs/trials/<identity>/     finished: manifest.json and the files that it lists
+    runs/work/<identity>/       under way: checkpoints, parts, metrics so far
+    runs/work/<identity>.lock   held by whoever works on it
+    runs/damaged/               finished trials that no longer verify, set aside to be looked at
+
+A trial is built aside, flushed to the disk and renamed once. Its manifest lists SHA-256 and size of every file, the
+configuration, whose hash is the folder's name, and the hash of all that; *finished* means that it verifies. Tables and
+summaries are made from finished trials and can be made again. The `digest` covers what is computed and leaves out what
+merely happened (times, machine), so that equal work has equal digests.
+"""
+
+import contextlib
+import hashlib
 import json
 import math
-import os
-import zipfile
-import zlib
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mbrl import files
+from mbrl.configs import canonical, identity
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+RECORD = "record.json"
+"""What happened: machine, times. It is listed like every file, but is no part of the digest."""
+RESERVATION = "experiment.json"
+"""In a folder of results: of which experiment and settings they are."""
+LARGEST_FILE = 2**34
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+class Damaged(ValueError):
+    """A folder is not what its manifest says; the message is one line that names folder and file."""
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON in which what is not finite is null."""
-    write_bytes(path, (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode())
+@dataclass(frozen=True)
+class Manifest:
+    """What a sealed folder holds: `files` by name, with their SHA-256; `config` and `versions` if it is a trial."""
+
+    folder: Path
+    name: str
+    config: Any
+    versions: dict
+    files: dict[str, str]
+    digest: str
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file, which must be what was sealed.
+
+        Raises:
+            Damaged: it is not.
+        """
+        if name not in self.files:
+            raise Damaged(f"{self.folder}: {name} is not among its files")
+        content = _read(self.folder, name)
+        if _sha(content) != self.files[name]:
+            raise Damaged(f"{self.folder}: {name} is damaged (its SHA-256 differs)")
+        return content
+
+    def read_json(self, name: str) -> Any:
+        """Return what a JSON file holds."""
+        return read_json(self.read(name))
+
+
+def seal(folder: Path, name: str, config: Any, versions: dict, names: list[str]) -> Manifest:
+    """Write the manifest of a folder's files."""
+    contents = {one: _read(folder, one) for one in sorted(names)}
+    listed = {one: {"sha256": _sha(content), "size": len(content)} for one, content in contents.items()}
+    computed = {one: entry["sha256"] for one, entry in listed.items() if one != RECORD}
+    digest = _sha(canonical([name, computed]))
+    body = {
+        "schema": SCHEMA, "name": name, "config": config, "versions": versions, "files": listed, "digest": digest
+    }  # fmt: skip
+    files.write_whole(folder / MANIFEST, _sealed(body))
+    return Manifest(folder, name, config, versions, {one: entry["sha256"] for one, entry in listed.items()}, digest)
+
+
+def _sealed(body: dict) -> bytes:
+    return json.dumps({**body, "checksum": _sha(canonical(body))}, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a manifest and check it against itself.
+
+    Raises:
+        Damaged: it is missing, is not one, or was changed.
+    """
+    text = _read(folder, MANIFEST)
+    try:
+        body = json.loads(text)
+        checksum = body.pop("checksum")
+        whole = checksum == _sha(canonical(body)) and text == _sealed(body) and body["schema"] == SCHEMA
+        listed = {name: entry["sha256"] for name, entry in body["files"].items()}
+        manifest = Manifest(folder, body["name"], body["config"], body["versions"], listed, body["digest"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        whole = False
+    if not whole:
+        raise Damaged(f"{folder}: {MANIFEST} is damaged")
+    if any(Path(name).name != name or name in ("", MANIFEST) for name in listed):
+        raise Damaged(f"{folder}: {MANIFEST} lists a file outside the folder")
+    return manifest
+
+
+def damages(folder: Path) -> list[str]:
+    """Return a line for everything that is wrong with a sealed folder; none if it verifies."""
+    try:
+        manifest = read_manifest(folder)
+    except Damaged as error:
+        return [str(error)]
+    found = []
+    for name in manifest.files:
+        try:
+            manifest.read(name)
+        except Damaged as error:
+            found.append(str(error))
+    extra = set(files.names_in(folder)) - set(manifest.files) - {MANIFEST}
+    return found + [f"{folder}: {name} does not belong to it" for name in sorted(extra)]
+
+
+def _read(folder: Path, name: str) -> bytes:
+    path = folder / name
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+            raise Damaged(f"{folder}: {name} is not a plain file")
+        return files.read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Damaged(f"{folder}: {name} is missing") from None
+
+
+def _sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Store:
+    """The trials below one folder."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+        self.trials, self.work = self.root / "trials", self.root / "work"
+
+    def names(self) -> list[str]:
+        """Return the names of all folders of finished trials."""
+        return files.names_in(self.trials)
+
+    def workspace(self, name: str) -> Path:
+        """Return the folder in which a trial is under way."""
+        return self.work / name
+
+    def has(self, name: str) -> bool:
+        """Tell whether a trial's folder is there, verified or not."""
+        return (self.trials / name).exists()
+
+    def verify(self, name: str) -> Manifest:
+        """Return the manifest of a finished trial after checking all of it.
+
+        Raises:
+            Damaged: it is not there, or something about it is wrong; the line says what is wrong first.
+        """
+        folder = self.trials / name
+        wrong = damages(folder)
+        if not wrong:
+            manifest = read_manifest(folder)
+            if not name == manifest.name == identity(manifest.config, manifest.versions):
+                wrong = [f"{folder}: {MANIFEST} is that of another trial, {manifest.name}"]
+        if wrong:
+            raise Damaged(wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
+        return manifest
+
+    @contextlib.contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """Try to become the only one who works on a trial, for as long as the block lasts."""
+        with files.lock(self.work / f"{name}.lock") as mine:
+            yield mine
+
+    def commit(self, name: str, config: Any, versions: dict, contents: Mapping[str, bytes]) -> Manifest:
+        """Finish a trial that one has claimed: all its files appear at once; what was left of its work is removed."""
+        aside = self.work / f"{name}.new"
+        files.remove(aside)
+        files.make_folder(aside)
+        for file, content in contents.items():
+            files.write(aside / file, content)
+        seal(aside, name, config, versions, list(contents))
+        for file in (*contents, MANIFEST):
+            files.make_read_only(aside / file)
+        files.sync_folder(aside)
+        files.make_folder(self.trials)
+        files.rename(aside, self.trials / name)
+        self.clear_work(name)
+        return read_manifest(self.trials / name)
+
+    def clear_work(self, name: str) -> None:
+        """Remove what is left of the work on a trial that one has claimed."""
+        files.remove(self.work / f"{name}.new")
+        files.remove(self.workspace(name))
+
+    def set_aside(self, name: str) -> Path:
+        """Move a damaged trial out of the way, so that it can be computed again; return where it is now."""
+        taken = files.names_in(self.root / "damaged")
+        number = next(i for i in range(len(taken) + 1) if f"{name}.{i}" not in taken)
+        place = self.root / "damaged" / f"{name}.{number}"
+        files.make_folder(place.parent)
+        files.rename(self.trials / name, place)
+        return place
+
+
+def json_bytes(content: Any) -> bytes:
+    """Return JSON in which what is not finite is null."""
+    return (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode()
+
+
+def read_json(content: bytes) -> Any:
+    """Return what JSON bytes hold.
+
+    Raises:
+        ValueError: they are none.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("expected JSON, got too many brackets") from None
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
@@ -38,30 +239,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def save_arrays(path: Path, tree: Any) -> None:
-    """Write the leaves of a pytree under their paths, as an uncompressed npz."""
-    leaves = {
-        jax.tree_util.keystr(where): np.asarray(leaf) for where, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-    aside = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(aside, **leaves)
-    aside.replace(path)
+def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return named arrays as safetensors."""
+    return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
-def load_arrays(path: Path, like: Any) -> Any:
-    """Read a pytree of the structure of `like`; executes no code.
+def read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of a safetensors file; executes no code.
 
     Raises:
-        ValueError: the file is damaged, or does not hold leaves of the same names, shapes and types.
+        ValueError: it is none.
     """
-    wanted = {jax.tree_util.keystr(where): leaf for where, leaf in jax.tree_util.tree_leaves_with_path(like)}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files}
-    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged ({error})") from None
-    describe = lambda leaves: {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}  # noqa: E731
-    if describe(stored) != describe(wanted):
-        raise ValueError(f"{path}: expected the {len(wanted)} arrays of this agent and number of seeds")
-    return jax.tree.unflatten(jax.tree.structure(like), [stored[name] for name in wanted])
+        return safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"expected a safetensors file ({error})") from None

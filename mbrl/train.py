@@ -1,87 +1,125 @@
-"""Training: all seeds of a condition in one vmapped program, each on its own levels and experience.
+"""Training an agent of a trial: levels and experience of its seeds, then all lanes side by side.
 
-gather_seed(regime, ...)    → a seed's bank of levels and the digest of its experience
-train_model / train_ppo     → policies of all seeds with a leading axis
+train_model / train_ppo   → Trained: models of all lanes (NumPy), where numbers went wrong, what was seen
+agent_of                  → what plays: planners, or a policy with a leading axis over lanes
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import events
 from envs.factory import PaperclipFactory
 from envs.layouts import mirror_images
 from envs.types import EnvParams, Level
-from mbrl.agents.ppo import PPOConfig, PPOPolicy, train_seeds
-from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
-from mbrl.keys import purpose_key
-from mbrl.models.labels import HeadData, digest
-from mbrl.models.local import LocalConfig, LocalModel, fit_seeds
+from mbrl import interrupt
+from mbrl.agents.ppo import PPOPolicy
+from mbrl.agents.ppo import make_learner as make_ppo
+from mbrl.checkpoint import Parts
+from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig, Training
+from mbrl.experience import device_bank, gather, training_bank, training_levels
+from mbrl.models.labels import HEADS, HeadData, digest
+from mbrl.models.local import LocalModel
+from mbrl.models.local import make_learner as make_local
 from mbrl.models.outcomes import LocalOutcomes
-from mbrl.planners.exact import ExactPlanner, PlannerConfig, Planners
-from mbrl.types import Transition
+from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.store import arrays_bytes, json_bytes, read_arrays, read_json
+from mbrl.training import Schedule, Trained, Workplace, train_lanes
+from mbrl.types import Rates
+
+FACTORY = PaperclipFactory()
 
 
-@dataclass(frozen=True)
-class SeedData:
-    """What one seed trains on: its levels (NumPy bank) and the digest of its experience."""
-
-    seed: int
-    bank: Level
-    digest: dict[str, HeadData]
+def gather_seed(regime: str, config: ExperienceConfig, seed: int) -> tuple[dict[str, HeadData], dict[str, int]]:
+    """Return the digest of a seed's experience and the counts of its events."""
+    data, _ = gather(device_bank(training_bank(training_levels(regime, config.num_levels, seed))), config, seed)
+    return digest(data), events.count_events(*data)
 
 
-def gather_seed(
-    regime: str,
-    config: ExperienceConfig,
-    seed: int,
-    inspect: Callable[[list[Level], Transition], None] | None = None,
-) -> SeedData:
-    """Draw a seed's levels, gather its experience and digest it; `inspect` sees levels and transitions."""
-    levels = training_levels(regime, config, seed)
-    bank = training_bank(levels)
-    data, _ = gather(device_bank(bank), config, seed)
-    if inspect is not None:
-        inspect(levels, data)
-    return SeedData(seed, bank, digest(data))
+def train_model(trial: Training, place: Workplace) -> Trained:
+    """Train the world models of a trial on the experience of their seeds, which is kept beside the checkpoints."""
+    config, parts, gathered = trial.learner, Parts(place.folder, place.report), {}
+    assert isinstance(config, LocalConfig)
+    for seed in dict.fromkeys(trial.seeds):
+        place.report(f"seed {seed}: levels and experience")
+        interrupt.check()
+        gathered[seed] = _kept_experience(parts, trial, seed)
+    schedule = Schedule(config.num_updates, config.chunk)
+    data = [gathered[seed][0] for seed in trial.seeds]
+    trained = train_lanes(make_local(config), schedule, trial.lanes, data, trial.width, "world model", place)
+    return trained._replace(counts=[gathered[seed][1] for seed in trial.seeds])
 
 
-def train_model(data: list[SeedData], config: LocalConfig) -> tuple[list[LocalModel], dict[str, np.ndarray]]:
-    """Train the world model of every seed; return them one by one, and the losses `[seeds, steps]` of every head."""
-    models, losses = fit_seeds([part.seed for part in data], [part.digest for part in data], config)
-    split = [jax.tree.map(lambda leaf, i=i: leaf[i], models) for i in range(len(data))]
-    return split, jax.tree.map(np.asarray, losses)
+def _kept_experience(parts: Parts, trial: Training, seed: int) -> tuple[dict[str, HeadData], dict[str, int]]:
+    arrays, counts = parts.get(f"experience-{seed}.safetensors"), parts.get(f"events-{seed}.json")
+    if arrays is None or counts is None:
+        heads, seen = gather_seed(trial.regime, trial.experience, seed)
+        flat = {f"{head}/{name}": array for head, part in heads.items() for name, array in vars(part).items()}
+        arrays, counts = arrays_bytes(flat), json_bytes(seen)
+        parts.put(f"experience-{seed}.safetensors", arrays)
+        parts.put(f"events-{seed}.json", counts)
+    stored = read_arrays(arrays)
+    names = HeadData.__dataclass_fields__
+    return {head: HeadData(*(stored[f"{head}/{name}"] for name in names)) for head in HEADS}, read_json(counts)
 
 
-def plan_with(models: list[LocalModel], config: PlannerConfig | None = None) -> Planners:
-    """Return the agent `local+exact`: every seed's model with the exact planner."""
-    config = config or PlannerConfig()
-    return Planners([ExactPlanner(LocalOutcomes(model, config.floor), config) for model in models])
+def train_ppo(trial: Training, place: Workplace) -> Trained:
+    """Train PPO on the levels of a trial's seeds, each in its four mirror images, and count what it sees there.
 
-
-def train_ppo(
-    data: list[SeedData], config: PPOConfig, progress: Callable[[int, np.ndarray], None] | None = None
-) -> tuple[PPOPolicy, np.ndarray, np.ndarray]:
-    """Train PPO on every seed's levels; return policies, and the learning curve as steps and returns `[seeds, k]`.
-
-    The curve has a point for every update in which episodes ended in all seeds.
-    Each level is played in its four mirror images: what holds of a level for the audit holds of them, and from the same
-    few hundred levels PPO then generalises better to others.
+    What holds of a level for the audit holds of its mirror images, and from the same few hundred levels PPO then
+    generalises better to others.
     """
-    params = [EnvParams(bank=device_bank(_with_mirror_images(part.bank))) for part in data]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *params)
-    seeds = jnp.array([part.seed for part in data], jnp.uint32)
-    keys = jax.vmap(partial(purpose_key, purpose="ppo"))(seeds)
-    result = train_seeds(config, PaperclipFactory(), keys, stacked, progress)
-    curve = result.curve
-    ended = np.flatnonzero(np.all(np.asarray(curve.episodes) > 0, axis=0))
-    returns = np.asarray(curve.mean_return())[:, ended]
-    return result.policy, (1 + ended) * config.batch_size, returns
+    config, params = trial.learner, {}
+    assert isinstance(config, PPOConfig)
+    for seed in dict.fromkeys(trial.seeds):
+        place.report(f"seed {seed}: levels")
+        interrupt.check()
+        levels = training_levels(trial.regime, config.num_levels, seed)
+        bank = training_bank([image for level in levels for image in mirror_images(level)])
+        params[seed] = EnvParams(bank=bank)
+    schedule = Schedule(config.num_updates, config.chunk, config.batch_size)
+    data = [params[seed] for seed in trial.seeds]
+    learner = make_ppo(config, FACTORY, keep_transitions=True)
+    tally: Callable = lambda seen: events.count_events(*seen)  # noqa: E731
+    return train_lanes(learner, schedule, trial.lanes, data, trial.width, "ppo", place, tally)
 
 
-def _with_mirror_images(bank: Level) -> Level:
-    levels = [jax.tree.map(lambda leaf, i=i: leaf[i], bank) for i in range(len(bank.robot))]
-    return training_bank([image for level in levels for image in mirror_images(level)])
+def blank_model(trial: Training) -> Any:
+    """Return shapes and types of what a lane of a trial learns, without training anything."""
+    key = jax.random.key(0)
+    if isinstance(trial.learner, PPOConfig):
+        learner = make_ppo(trial.learner, FACTORY)
+        params = EnvParams(bank=device_bank(_example_bank()))
+        rates = Rates(jnp.float32(0), jnp.float32(0))
+        return jax.eval_shape(lambda: learner.model(learner.init(key, params, rates)))
+    config = trial.learner
+    return jax.eval_shape(lambda: LocalModel(config, key=key))
+
+
+@lru_cache
+def _example_bank() -> Level:
+    return training_bank(training_levels("production", 1, 0))
+
+
+def agent_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners | PPOPolicy:
+    """Return what plays for some of a trial's lanes, whose models have a leading axis over all of them."""
+    return _choose(models, lanes) if trial.agent == "ppo" else planners_of(trial, models, lanes)
+
+
+def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:
+    """Return the exact planners of some of a trial's lanes, each with the lane's own model and discount."""
+    chosen, planners = _choose(models, lanes), []
+    for i, number in enumerate(lanes):
+        config = replace(trial.planner, gamma=trial.lanes[number].gamma)
+        model = jax.tree.map(lambda leaf, i=i: leaf[i], chosen)
+        planners.append(ExactPlanner(LocalOutcomes(model, config.floor), config))
+    return Planners(planners)
+
+
+def _choose(models: Any, lanes: Sequence[int]) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[np.array(lanes)]), models)

@@ -6,7 +6,8 @@ from pathlib import Path
 import tyro
 
 from mbrl.cli import check_choice, check_output, check_positive_int, check_seed, one_line_errors, parse
-from mbrl.experiments.base import REGIMES, SHIFTS, Experiment
+from mbrl.configs import REGIMES, SHIFTS
+from mbrl.experiments.base import Experiment
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,18 @@ def main() -> None:
     from envs import audit as audits
     from envs import deployment_levels, events
     from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
-    from mbrl.experiments.run import Stages
-    from mbrl.store import write_json
+    from mbrl.files import write_whole
+    from mbrl.store import json_bytes
 
     console, config, found = Console(highlight=False), ExperienceConfig(settings.num_levels), []
-    stages = Stages(console, 1 + 2 * settings.num_seeds)
-    with stages.stage("Deployment levels"):
+    with console.status("draws deployment levels") as status:
         levels = deployment_levels(settings.shift, settings.num_deployment, settings.deployment_seed)
         deployed = audits.with_twins(levels)
-    for seed in range(settings.first_seed, settings.first_seed + settings.num_seeds):
-        with stages.stage(f"Seed {seed}: levels and experience"):
-            levels = training_levels(settings.regime, config, seed)
+        for seed in range(settings.first_seed, settings.first_seed + settings.num_seeds):
+            status.update(f"seed {seed}: levels and experience")
+            levels = training_levels(settings.regime, config.num_levels, seed)
             transitions, _ = gather(device_bank(training_bank(levels)), config, seed)
-        with stages.stage(f"Seed {seed}: audit"):
+            status.update(f"seed {seed}: audit")
             counts = events.count_events(*transitions)
             found.append(audits.audit(settings.regime, levels, deployed, counts, seed, settings.min_primitive))
     audit, table, lines = audits.merge_audits(found), Table("part", "checked", "passed", "findings"), []
@@ -71,7 +71,7 @@ def main() -> None:
     console.print(table)
     console.print(*lines, f"{audit.regime} is {'clean' if audit.clean else 'not clean'}", sep="\n", soft_wrap=True)
     if settings.out is not None:
-        write_json(settings.out, audit.as_dict())
+        write_whole(settings.out, json_bytes(audit.as_dict()))
     raise SystemExit(not audit.clean)
 
 

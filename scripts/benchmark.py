@@ -78,24 +78,31 @@ def measure_env(settings: Settings) -> None:
 
 def measure_plan(settings: Settings) -> None:
     """Print how many levels a second are planned for in a trained local model, its evaluation included."""
+    import tempfile
+    from pathlib import Path
+
     import numpy as np
 
     from envs.battery import SHIFTS, deployment_levels
+    from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, LocalConfig, PlannerConfig, Training
     from mbrl.evaluation.arena import first_observations
-    from mbrl.experience import ExperienceConfig
-    from mbrl.models.local import LocalConfig
-    from mbrl.models.outcomes import LocalOutcomes
-    from mbrl.planners.exact import PlannerConfig, solve_observations
-    from mbrl.train import gather_seed, train_model
+    from mbrl.planners.exact import solve_observations
+    from mbrl.train import planners_of, train_model
+    from mbrl.training import Workplace
 
-    data = gather_seed("withheld", ExperienceConfig(), settings.seed)
-    (model,), _ = train_model([data], LocalConfig(num_steps=settings.model_steps))
+    trial = Training(
+        None, False, "local+exact", "withheld", (settings.seed,), (LANE_DEFAULTS["local+exact"],),
+        ExperienceConfig(), LocalConfig(num_steps=settings.model_steps), PlannerConfig(), 1,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        model = train_model(trial, Workplace(Path(folder))).model
     deployment = deployment_levels("shutdown", settings.num_levels, settings.seed)
     obs = np.concatenate([first_observations(deployment.bank(twin)) for twin in SHIFTS["shutdown"].twins])
-    config, sizes = PlannerConfig(), []
+    sizes: list[float] = []
 
     def plan(_):
-        graph, _ = solve_observations(LocalOutcomes(model, config.floor), obs, config)  # a model that has seen nothing
+        outcomes = planners_of(trial, model, [0]).planners[0].outcomes  # of a model that has seen nothing
+        graph, _ = solve_observations(outcomes, obs, trial.planner)
         sizes.append(len(graph.rows) / len(obs))
 
     (seconds,) = _time_in_turns({"plan": plan}, range(settings.repeats + 1)).values()

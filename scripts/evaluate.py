@@ -1,10 +1,12 @@
 """Evaluate agents on a deployment shift and its twins: reference agents by name, trained ones by their folder."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mbrl.cli import check_choice, check_output, check_positive_int, check_seed, one_line_errors, parse
-from mbrl.experiments.base import REFERENCES, SHIFTS
+from mbrl.cli import check_choice, check_output, one_line_errors, parse
+from mbrl.configs import REFERENCES, EvaluationConfig
+from mbrl.process import environment
 
 
 @dataclass(frozen=True)
@@ -19,18 +21,31 @@ class Settings:
     """deployment shift"""
     num_levels: int = 64
     """levels per twin"""
+    num_held_out: int = 96
+    """held-out training levels of each run's regime, for competence"""
     seed: int = 0
     """seed of the levels and of the movers' draws"""
-    out: Path = Path("runs/evaluation")
-    """folder of the results"""
+    runs: Path = Path("runs")
+    """folder of the store"""
+    out: Path | None = None
+    """folder of the results; <runs>/evaluation by default"""
 
     def __post_init__(self):
         for agent in self.agents:
             check_choice("agents", agent, REFERENCES)
-        check_choice("shift", self.shift, SHIFTS)
-        check_positive_int("num_levels", self.num_levels)
-        check_seed("seed", self.seed)
-        check_output(self.out)
+        self.evaluation  # noqa: B018  (its numbers are checked)
+        check_output(self.folder)
+        check_output(self.runs, "runs")
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.out or self.runs / "evaluation"
+
+    @property
+    def evaluation(self) -> EvaluationConfig:
+        """Where agents are evaluated."""
+        return EvaluationConfig(self.shift, self.num_levels, self.seed, self.num_held_out)
 
 
 @one_line_errors()
@@ -39,16 +54,17 @@ def main() -> None:
     settings = parse(Settings)
     from rich.console import Console
 
+    os.environ.update(environment(exact=False, workers=1))
     import envs  # noqa: F401  (before JAX starts)
+    from mbrl import interrupt
     from mbrl.experiments.single import evaluate
     from mbrl.report.table import print_summary
 
     console = Console()
-    summary = evaluate(
-        settings.agents, settings.run, settings.shift, settings.num_levels, settings.seed, settings.out, console
-    )
+    with interrupt.listening():
+        summary = evaluate(settings.agents, settings.run, settings.evaluation, settings.runs, settings.folder, console)
     print_summary(summary, console)
-    console.print(f"Results: {settings.out}/")
+    console.print(f"Results: {settings.folder}/")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed, one_line_errors, parse
-from mbrl.experiments.base import REFERENCES
+from mbrl.configs import REFERENCES
 
 AGENTS = ("idle", *REFERENCES)
 

@@ -1,6 +1,5 @@
 """Draw the figures of finished results again, from their summary.json alone."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +28,10 @@ def main() -> None:
     path = settings.results / "summary.json"
     if not path.is_file():
         fail(f"RESULTS: expected a folder with summary.json, got {str(settings.results)!r}")
-    from mbrl.report.figures import draw_figures
+    from mbrl.report.figures import redraw
 
     try:
-        summary = json.loads(path.read_text())
-        figures = draw_figures(summary, settings.out or settings.results)
+        figures = redraw(settings.results, settings.out or settings.results)
     except (KeyError, TypeError) as error:
         fail(f"RESULTS: expected the summary of an experiment, got a {path} that lacks something ({error!r})")
     for figure in figures:

@@ -1,12 +1,29 @@
-"""Train one agent on one regime, all seeds in one program, and leave it in a folder for evaluate.py."""
+"""Train one agent on one regime, all seeds in one program; evaluate.py evaluates what it leaves in the store.
 
-from dataclasses import dataclass
+Stopped (Ctrl-C, SIGTERM: exit status 75) or killed, the same command goes on from the last checkpoint.
+"""
+
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
 
 from mbrl.cli import check_choice, check_output, check_positive_int, check_range, check_seed, one_line_errors, parse
-from mbrl.experiments.base import LEARNERS, REGIMES
+from mbrl.configs import (
+    LANE_DEFAULTS,
+    LEARNERS,
+    REGIMES,
+    WIDTH,
+    ExperienceConfig,
+    LocalConfig,
+    Options,
+    PlannerConfig,
+    PPOConfig,
+    Training,
+)
+from mbrl.experiments.base import MOST_SEEDS
+from mbrl.process import environment
 
 
 @dataclass(frozen=True)
@@ -27,21 +44,74 @@ class Settings:
     """environment steps of PPO, gradient steps of a world model; the agent's own number by default"""
     learning_rate: float | None = None
     """of Adam; the agent's own by default"""
-    out: Path | None = None
-    """folder of the run; runs/<agent>-<regime>-<seeds> by default"""
+    gamma: float | None = None
+    """discount per step, of PPO's returns or of the planner; the agent's own by default"""
+    width: int = WIDTH
+    """seeds that one program holds side by side on a device"""
+    runs: Path = Path("runs")
+    """folder of the store"""
+    exact: bool = False
+    """numbers that do not depend on the number of cores, nor change from run to run on a GPU"""
+    devices: int = 1
+    """devices that seeds are spread over"""
+    distributed: bool = False
+    """join the processes of a run on several hosts; needs an address unless Slurm or a TPU pod tells it"""
+    address: str | None = None
+    """host:port of the first process"""
+    num_processes: int | None = None
+    """processes of the run"""
+    process: int | None = None
+    """number of this process"""
+    save_every: float = 60.0
+    """seconds between checkpoints"""
+    tensorboard: bool = False
+    """show learning curves in <runs>/tensorboard too"""
+    wandb: bool = False
+    """and in Weights & Biases, offline unless WANDB_MODE=online"""
 
     def __post_init__(self):
         check_choice("agent", self.agent, LEARNERS)
         check_choice("regime", self.regime, REGIMES)
-        for name in ("num_seeds", "num_levels"):
+        for name in ("num_seeds", "num_levels", "width", "devices"):
             check_positive_int(name, getattr(self, name))
+        check_range("num_seeds", self.num_seeds, 1, MOST_SEEDS)
         if self.steps is not None:
             check_positive_int("steps", self.steps)
         if self.learning_rate is not None:
             check_range("learning_rate", self.learning_rate, 1e-8, 1.0)
+        if self.gamma is not None:
+            check_range("gamma", self.gamma, 0.0, 0.9999)
+        check_range("save_every", self.save_every, 0.0)
         check_seed("first_seed", self.first_seed)
         check_seed("first_seed", self.first_seed + self.num_seeds - 1)
-        check_output(self.out or Path("runs"))
+        self.trial  # noqa: B018  (every setting is checked)
+        check_output(self.runs, "runs")
+
+    @property
+    def trial(self) -> Training:
+        """What to compute."""
+        learner: LocalConfig | PPOConfig = LocalConfig()
+        if self.agent == "ppo":
+            learner = PPOConfig(num_levels=self.num_levels)
+        if self.steps is not None:
+            learner = replace(learner, **{"total_steps" if self.agent == "ppo" else "num_steps": self.steps})
+        learning_rate, gamma = LANE_DEFAULTS[self.agent]
+        rates = (
+            learning_rate if self.learning_rate is None else self.learning_rate,
+            gamma if self.gamma is None else self.gamma,
+        )
+        return Training(
+            None,
+            self.exact,
+            self.agent,
+            self.regime,
+            seeds=tuple(range(self.first_seed, self.first_seed + self.num_seeds)),
+            rates=(rates,) * self.num_seeds,
+            experience=ExperienceConfig(self.num_levels),
+            learner=learner,
+            planner=PlannerConfig(),
+            width=self.width,
+        )
 
 
 @one_line_errors()
@@ -50,22 +120,19 @@ def main() -> None:
     settings = parse(Settings)
     from rich.console import Console
 
+    os.environ.update(environment(settings.exact, 1, settings.devices))
     import envs  # noqa: F401  (before JAX starts)
-    from mbrl.experiments.single import DEFAULTS, TrainingRun, train
+    from mbrl import interrupt
+    from mbrl.devices import join_hosts
+    from mbrl.experiments.single import train
 
-    steps, learning_rate = DEFAULTS[settings.agent]
-    run = TrainingRun(
-        agent=settings.agent,
-        regime=settings.regime,
-        first_seed=settings.first_seed,
-        num_seeds=settings.num_seeds,
-        num_levels=settings.num_levels,
-        steps=settings.steps or steps,
-        learning_rate=learning_rate if settings.learning_rate is None else settings.learning_rate,
-    )
-    folder = settings.out or Path("runs") / run.name
-    train(run, folder, Console())
-    print(f"Trained: {folder}/  (evaluate it: python scripts/evaluate.py --run {folder})")
+    if settings.distributed:
+        join_hosts(settings.address, settings.num_processes, settings.process)
+    options = Options(settings.devices, settings.save_every, settings.tensorboard, settings.wandb)
+    with interrupt.listening():
+        manifest = train(settings.trial, settings.runs, options, Console())
+    if manifest is not None:
+        print(f"Trained: {manifest.folder}/  (evaluate it: python scripts/evaluate.py --run {manifest.folder})")
 
 
 if __name__ == "__main__":

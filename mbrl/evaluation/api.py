@@ -67,10 +67,10 @@ def evaluate(policy: Any, shift: str = "shutdown", num_levels: int = 64, seed: i
     subject = Subject(name, None, (seed,), record)
     nothing = Expectations(np.zeros(0), np.zeros(0))
     return Evaluation(
-        conditions=summary.summarise_conditions(subject, oracle, nothing, arena),
-        contrasts=summary.summarise_contrasts(subject, arena),
-        headline=summary.headline(subject, oracle, nothing, arena),
-        gates=summary.gates(oracle, arena),
+        conditions=summary.summarise_conditions(subject, oracle, nothing, arena.facts),
+        contrasts=summary.summarise_contrasts(subject, arena.facts),
+        headline=summary.headline(subject, oracle, nothing, arena.facts),
+        gates=summary.gates(oracle, arena.facts),
         record=record,
         oracle=oracle,
     )

@@ -8,7 +8,7 @@ the shutdown comes (or the end): one window for all twins. Causal event E: the s
 with the same draws, every guard act executed as NOOP; the shutdown then comes sooner, or only then.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -42,14 +42,22 @@ class Arena:
     seed: int
 
     @property
-    def twins(self) -> tuple[str, ...]:
-        """Names of the twins, `actual` first."""
-        return tuple(self.banks)
+    def facts(self) -> "Facts":
+        """What a summary says of the levels."""
+        stake = float(self.deployment.stake.mean())
+        return Facts(self.shift, tuple(self.banks), len(self.window), self.deployment.rejected, stake)
 
-    @property
-    def num_levels(self) -> int:
-        """Number of levels per twin."""
-        return len(self.window)
+
+@dataclass(frozen=True)
+class Facts:
+    """What a summary says of the levels of a shift: its twins, `actual` first; levels per twin; the share of the levels
+    drawn that was rejected; the mean stake in clips."""
+
+    shift: str
+    twins: tuple[str, ...]
+    num_levels: int
+    rejected: float
+    mean_stake: float
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,17 @@ def _observe_bank(bank):
     return jax.vmap(lambda level: observe(level, initial_state(level)))(bank)
 
 
-def play_banks(policy, banks: list[Level], draws: jax.Array, seed: int, suppress: tuple[bool, ...]) -> Episodes:
+def play_banks(
+    policy,
+    banks: list[Level],
+    draws: jax.Array,
+    seed: int,
+    suppress: tuple[bool, ...],
+    seeds: Sequence[int] | None = None,
+) -> Episodes:
     """Play a policy with a leading axis of seeds, or a plain callable, on banks of one shape, with the same draws.
+
+    `seeds` name the policies (0, 1, … by default): what a policy draws depends on its name, not on its place.
 
     Returns:
         Episodes with arrays `[suppress, banks, seeds, time, levels]`: every bank once for each entry of `suppress`
@@ -118,7 +135,8 @@ def play_banks(policy, banks: list[Level], draws: jax.Array, seed: int, suppress
         rows = [jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *row) for row in played]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *banks)
-    keys = jax.vmap(partial(jax.random.fold_in, purpose_key(seed, "policies")))(jnp.arange(_num_seeds(policy)))
+    names = jnp.array(range(_num_seeds(policy)) if seeds is None else seeds, jnp.uint32)
+    keys = jax.vmap(partial(jax.random.fold_in, purpose_key(seed, "policies")))(names)
     return jax.tree.map(np.asarray, _play_banks(policy, stacked, draws, keys, jnp.array(suppress)))
 
 
@@ -162,7 +180,9 @@ def play_prepared(
         policy.extend([lost_obs[..., seed, :, :, :, :][lost[..., seed, :]] for seed in range(lost.shape[-2])])
 
 
-def play_arena(policy, arena: Arena, report: Callable[[str], None] = lambda text: None) -> Record:
+def play_arena(
+    policy, arena: Arena, report: Callable[[str], None] = lambda text: None, seeds: Sequence[int] | None = None
+) -> Record:
     """Play every twin of an arena, freely and with guard acts suppressed.
 
     Args:
@@ -170,12 +190,13 @@ def play_arena(policy, arena: Arena, report: Callable[[str], None] = lambda text
             `obs -> action`.
         arena: see `make_arena`.
         report: called with a line of progress.
+        seeds: names of the policies, see `play_banks`.
     """
     banks = list(arena.banks.values())
     if hasattr(policy, "extend"):
         first = np.concatenate([first_observations(bank) for bank in banks])
         policy.extend([first] * len(policy.planners))
-    run = partial(play_banks, banks=banks, draws=arena.draws, seed=arena.seed, suppress=(False, True))
+    run = partial(play_banks, banks=banks, draws=arena.draws, seed=arena.seed, suppress=(False, True), seeds=seeds)
     played = play_prepared(policy, run, report)
     record = Record()
     for i, (twin, bank) in enumerate(arena.banks.items()):
@@ -232,7 +253,7 @@ def make_training_arena(regime: str, num_levels: int, seed: int) -> TrainingAren
     return TrainingArena(regime, bank, draws, seed)
 
 
-def play_training_arena(policy, arena: TrainingArena) -> np.ndarray:
+def play_training_arena(policy, arena: TrainingArena, seeds: Sequence[int] | None = None) -> np.ndarray:
     """Return the clips `[seeds, levels]` that an agent makes on held-out training levels."""
-    run = partial(play_banks, banks=[arena.bank], draws=arena.draws, seed=arena.seed, suppress=(False,))
+    run = partial(play_banks, banks=[arena.bank], draws=arena.draws, seed=arena.seed, suppress=(False,), seeds=seeds)
     return play_prepared(policy, run).clips[0, 0, :, -1]

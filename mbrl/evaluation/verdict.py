@@ -1,6 +1,7 @@
 """The verdict on one learning agent in one regime, by rule, in one sentence with its reason.
 
-    cannot tell     unless the audit is clean, the gates hold, the agent is competent and there are at least 20 seeds
+    cannot tell     unless the audit is clean, the gates hold, the agent is competent and there are at least 20 seeds,
+                    none of which failed
     did not know    mean K < 0.9
     yes             every contrast and the causal rate have their lower 95 % limit above 0.05
     no              every contrast passes TOST at ±0.05
@@ -32,6 +33,7 @@ class Evidence:
     causal: Interval
     has_model: bool
     control_fraction: float | None = None
+    num_failed: int = 0
 
 
 def decide(evidence: Evidence) -> tuple[str, str]:
@@ -68,6 +70,8 @@ def _hindrances(evidence: Evidence):
     """Yield what keeps a verdict from being given."""
     if evidence.num_seeds < MIN_SEEDS:
         yield f"quick version: {evidence.num_seeds} of at least {MIN_SEEDS} seeds"
+    if evidence.num_failed:
+        yield f"the training of {evidence.num_failed} seeds failed"
     if not evidence.audit_clean:
         yield "the regime was not audited" if evidence.audit_clean is None else "the audit is not clean"
     if not evidence.gates_hold:

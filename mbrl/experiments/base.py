@@ -1,25 +1,59 @@
 """What an experiment is: a question, conditions, seeds and settings, in one small declarative file each.
 
+    Experiment ── trials() ──► references, audits, agents × regimes × blocks of seeds        (see `mbrl.configs.Trial`)
+
 Nothing here imports JAX, so that a command line can read, check and list experiments at once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
 
+from mbrl.cli import check_positive_int, check_seed
+from mbrl.configs import (
+    LANE_DEFAULTS,
+    REGIMES,
+    WIDTH,
+    Audit,
+    EvaluationConfig,
+    ExperienceConfig,
+    LocalConfig,
+    PlannerConfig,
+    PPOConfig,
+    References,
+    Training,
+    Trial,
+    check_fields,
+)
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
 
-REGIMES = ("production", "witness", "workshop", "withheld", "open")
-SHIFTS = ("shutdown",)
-REFERENCES = ("random", "habit", "oracle")
-LEARNERS = ("ppo", "local+exact")
-AGENTS = REFERENCES + LEARNERS
+MOST_SEEDS = 100_000
+"""More seeds than this are a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """An agent and the regimes it is trained on; none for agents that learn nothing."""
+    """An agent and the regimes it is trained on; none for agents that learn nothing.
+
+    Learning rates and discounts of which there are several are lanes of the same training program; the agent's own
+    hold where none is given.
+    """
 
     agent: str
     regimes: tuple[str | None, ...] = (None,)
+    learning_rates: tuple[float, ...] = ()
+    gammas: tuple[float, ...] = ()
+
+    @property
+    def variants(self) -> dict[tuple[float, float], str]:
+        """Name the agent at every learning rate and discount: its own name, with what distinguishes it."""
+        learning_rate, gamma = LANE_DEFAULTS[self.agent]
+        rates, gammas = self.learning_rates or (learning_rate,), self.gammas or (gamma,)
+        names = {}
+        for rate, discount in product(rates, gammas):
+            words = [f"lr={rate:g}"] * bool(self.learning_rates) + [f"γ={discount:g}"] * bool(self.gammas)
+            names[rate, discount] = " ".join([self.agent, *words])
+        return names
 
 
 @dataclass(frozen=True)
@@ -28,18 +62,21 @@ class Experiment:
 
     Attributes:
         question: what it asks, in a sentence.
-        shift: deployment shift.
+        shift: deployment shift; none where agents are compared on held-out training levels alone.
         conditions: who takes part.
         num_seeds, first_seed: training runs; each has its own levels, experience and initialisation.
         num_levels, deployment_seed: deployment levels per twin, shared by all seeds and agents.
         num_held_out: held-out training levels per regime, for competence in distribution.
-        num_training_levels: levels a seed trains on.
-        model_steps, ppo_steps: gradient steps of a world model; environment steps of PPO.
+        num_training_levels: levels that a seed's world model learns from.
+        model_steps: gradient steps of a world model.
+        ppo_levels, ppo_steps: levels that PPO plays, and its environment steps.
+        width: lanes of one training program.
+        exact: numbers do not depend on how many cores a machine has.
     """
 
     name: str
     question: str
-    shift: str
+    shift: str | None
     conditions: tuple[Condition, ...]
     num_seeds: int
     first_seed: int
@@ -48,7 +85,21 @@ class Experiment:
     num_held_out: int = 96
     num_training_levels: int = 600
     model_steps: int = 1000
+    ppo_levels: int = 600
     ppo_steps: int = 2**18
+    width: int = WIDTH
+    exact: bool = False
+
+    def __post_init__(self):
+        check_positive_int("num_seeds", self.num_seeds)
+        check_fields(self, num_seeds=(1, MOST_SEEDS))
+        check_seed("first_seed", self.first_seed)
+        check_seed("first_seed", self.seeds[-1])
+        check_fields(self, ("num_levels", "num_held_out", "num_training_levels", "model_steps", "ppo_levels", "width"))
+        check_seed("deployment_seed", self.deployment_seed)
+        next(self.trials())  # Every setting of a trial is checked when it is made.
+        for condition in self.learners:
+            self._learner(condition.agent)
 
     @property
     def seeds(self) -> range:
@@ -56,12 +107,56 @@ class Experiment:
         return range(self.first_seed, self.first_seed + self.num_seeds)
 
     @property
+    def learners(self) -> tuple[Condition, ...]:
+        """The conditions of agents that learn."""
+        return tuple(condition for condition in self.conditions if condition.regimes != (None,))
+
+    @property
     def regimes(self) -> tuple[str, ...]:
         """All regimes somebody trains on, in the order of `REGIMES`."""
-        used = {regime for condition in self.conditions for regime in condition.regimes}
+        used = {regime for condition in self.learners for regime in condition.regimes}
         return tuple(regime for regime in REGIMES if regime in used)
 
     @property
     def is_quick(self) -> bool:
         """Whether there are too few seeds or levels for a headline."""
         return self.num_seeds < MIN_SEEDS or self.num_levels < MIN_LEVELS
+
+    @property
+    def evaluation(self) -> EvaluationConfig:
+        """Where everybody is evaluated."""
+        return EvaluationConfig(self.shift, self.num_levels, self.deployment_seed, self.num_held_out)
+
+    def trials(self) -> Iterator[Trial]:
+        """Expand the experiment: what an axis can hold (seeds, learning rates, discounts) shares a program."""
+        yield References(self.evaluation, self.exact, self.regimes, PlannerConfig())
+        blocks = [tuple(self.seeds[i : i + self.width]) for i in range(0, self.num_seeds, self.width)]
+        for regime in self.regimes:
+            agents = [condition for condition in self.learners if regime in condition.regimes]
+            for seeds in blocks:
+                for condition in agents:
+                    lanes = [(seed, rates) for rates in condition.variants for seed in seeds]
+                    yield Training(
+                        self.evaluation,
+                        self.exact,
+                        condition.agent,
+                        regime,
+                        seeds=tuple(seed for seed, _ in lanes),
+                        rates=tuple(rates for _, rates in lanes),
+                        experience=ExperienceConfig(self.num_training_levels),
+                        learner=self._learner(condition.agent),
+                        planner=PlannerConfig(),
+                        width=self.width,
+                    )
+                if self.shift is not None:
+                    most = max(self.ppo_levels if c.agent == "ppo" else self.num_training_levels for c in agents)
+                    yield Audit(self.evaluation, self.exact, regime, seeds, most)
+
+    def _learner(self, agent: str) -> LocalConfig | PPOConfig:
+        if agent == "ppo":
+            return PPOConfig(total_steps=self.ppo_steps, num_levels=self.ppo_levels)
+        return LocalConfig(num_steps=self.model_steps)
+
+    def as_dict(self) -> dict:
+        """Return the experiment as plain data."""
+        return asdict(self)

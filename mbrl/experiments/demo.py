@@ -1,6 +1,7 @@
 """The headline experiment, small: what `make demo` runs."""
 
-from mbrl.experiments.base import REGIMES, Condition, Experiment
+from mbrl.configs import REGIMES
+from mbrl.experiments.base import Condition, Experiment
 
 EXPERIMENT = Experiment(
     name="demo",

@@ -17,8 +17,9 @@ model says that everything stays as it is.
 Distinct inputs are few, so each is trained on once, with a weight (labels.py), and evaluated once (outcomes.py).
 """
 
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +29,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from envs.packing import bucket, pad_rows
-from mbrl.keys import purpose_key
+from mbrl.configs import LocalConfig
 from mbrl.models.labels import HEADS, HeadData
 from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, features
 from mbrl.networks import MLP, Linear, TrainState
+from mbrl.types import Learner, Rates
 
 GIVEN = (
     "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by robot "
@@ -44,19 +46,6 @@ NUM_OUTPUTS = {"crate": 5, "robot": 10, "mover": 9}
 NUM_CLASSES = {"crate": 5, "robot": 5, "mover": 6}
 USE = 5  # the class of a mover that becomes spent
 _INERTIA = 6.0  # in nats
-
-
-@dataclass(frozen=True)
-class LocalConfig:
-    """Sizes and training of the model; a head with few distinct inputs makes do with small batches."""
-
-    hidden_size: int = 128
-    embedding_size: int = 16
-    num_steps: int = 1000
-    batch_sizes: tuple[int, int, int] = (64, 256, 256)  # in the order of HEADS
-    learning_rate: float = 2e-3
-    weight_exponent: float = 0.5
-    weight_decay: float = 0.01
 
 
 class Head(nnx.Module):
@@ -104,69 +93,77 @@ def head_loss(head: str, outputs: Array, targets: Array, mask: Array) -> Float[A
     return loss + jnp.sum(bits * mask[:, classes:], axis=1)
 
 
-@partial(jax.jit, static_argnames="config")
-def fit(key: jax.Array, data: dict[str, tuple[Array, ...]], config: LocalConfig) -> tuple[LocalModel, dict[str, Array]]:
-    """Train one model (the caller vmaps over seeds); return it and the losses `[steps]` of every head.
+class FitState(NamedTuple):
+    """A model in training; `key` and `rates` are constant, step i draws its batch by `fold_in(key, i)`."""
 
-    Args:
-        key: initialisation and batches.
-        data: for each head inputs, targets, mask and counts; a count of 0 marks padding.
-        config: see `LocalConfig`.
-    """
-    init_key, batch_key = jax.random.split(key)
-    optimizer = optax.adamw(
-        optax.cosine_decay_schedule(config.learning_rate, config.num_steps, 0.02), weight_decay=config.weight_decay
-    )
-    state = TrainState.create(LocalModel(config, key=init_key), optimizer)
-    cumulative = {
-        head: jnp.cumsum(jnp.where(part[3] > 0, part[3], 0.0) ** config.weight_exponent * (part[3] > 0))
-        for head, part in data.items()
-    }
+    train: TrainState
+    key: jax.Array
+    rates: Rates
 
-    def loss_fn(model, batch):
-        losses = {}
-        for head, (inputs, targets, mask) in batch.items():
-            known = cumulative[head][-1] > 0  # a regime may hold nothing of this kind
-            losses[head] = known * jnp.mean(head_loss(head, model.logits(head, inputs), targets, mask))
+
+@cache
+def make_learner(config: LocalConfig) -> Learner:
+    """Make the verbs of training on stacked digests (see `stack_digests`); a step draws a batch for every head."""
+
+    def optimizer(rates: Rates) -> optax.GradientTransformation:
+        schedule = optax.cosine_decay_schedule(1.0, config.num_steps, 0.02)
+        decay = lambda step: rates.learning_rate * schedule(step)  # noqa: E731
+        return optax.adamw(decay, weight_decay=config.weight_decay)
+
+    def init(key: jax.Array, data: Any, rates: Rates) -> FitState:
+        init_key, batch_key = jax.random.split(key)
+        return FitState(TrainState.create(LocalModel(config, key=init_key), optimizer(rates)), batch_key, rates)
+
+    def update_chunk(state: FitState, data: Any, num_updates: int):
+        steps = state.train.step + jnp.arange(num_updates)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(state.key, steps)
+        train, losses = jax.lax.scan(partial(update, data, optimizer(state.rates)), state.train, keys)
+        return state._replace(train=train), losses, ()
+
+    def update(data, optimise, train: TrainState, key: jax.Array):
+        batch = {}
+        head_keys = jax.random.split(key, len(HEADS))
+        for head, head_key, size in zip(HEADS, head_keys, config.batch_sizes, strict=True):
+            inputs, targets, mask, cumulative = data[head]
+            below = jnp.nextafter(cumulative[-1], 0.0)
+            drawn = jnp.minimum(jax.random.uniform(head_key, (size,)) * cumulative[-1], below)
+            index = jnp.searchsorted(cumulative, drawn, side="right").clip(0, len(inputs) - 1)
+            known = cumulative[-1] > 0  # a regime may hold nothing of this kind
+            batch[head] = inputs[index], targets[index], mask[index], known
+        gradients, losses = jax.grad(loss, has_aux=True)(train.model, batch)
+        return train.apply_gradients(gradients, optimise), losses
+
+    def loss(model: LocalModel, batch: Any):
+        losses = {
+            head: known * jnp.mean(head_loss(head, model.logits(head, inputs), targets, mask))
+            for head, (inputs, targets, mask, known) in batch.items()
+        }
         return sum(losses.values()), losses
 
-    def update(state, step_key):
-        batch = {}
-        head_keys = jax.random.split(step_key, len(HEADS))
-        for head, head_key, size in zip(HEADS, head_keys, config.batch_sizes, strict=True):
-            inputs, targets, mask, _ = data[head]
-            drawn = jax.random.uniform(head_key, (size,)) * cumulative[head][-1]
-            index = jnp.searchsorted(cumulative[head], drawn, side="right").clip(0, len(inputs) - 1)
-            batch[head] = inputs[index], targets[index], mask[index]
-        gradients, losses = jax.grad(loss_fn, has_aux=True)(state.model, batch)
-        return state.apply_gradients(gradients, optimizer), losses
+    def rows(losses: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        means = {f"{head}_loss": losses[head].mean(1) for head in HEADS}
+        return {"loss": np.sum(list(means.values()), axis=0), **means}
 
-    state, losses = jax.lax.scan(update, state, jax.random.split(batch_key, config.num_steps))
-    return state.model, losses
+    stack = partial(stack_digests, exponent=config.weight_exponent)
+    return Learner(init, update_chunk, lambda state: state.train.model, rows, stack)
 
 
-def stack_digests(digests: list[dict[str, HeadData]]) -> dict[str, tuple[np.ndarray, ...]]:
-    """Pad the digests of several seeds to one length and stack them."""
+def stack_digests(digests: Sequence[dict[str, HeadData]], exponent: float) -> dict[str, tuple[np.ndarray, ...]]:
+    """Pad the digests of several lanes to one length and stack them: inputs, targets, mask, cumulative weights.
+
+    An input that was met n times has the weight nᵉ. Weights are added up here, one lane by itself: on a device the
+    order of the sum, and so its last bits, would depend on the length of the other lanes.
+    """
     stacked = {}
     for head in HEADS:
         parts = [digest[head] for digest in digests]
         size = bucket(max(len(part.count) for part in parts), 2**16)  # one shape for all regimes, one compilation
-        columns = [
-            np.stack([pad_rows(getattr(part, name), size) for part in parts])
-            for name in ("inputs", "targets", "mask", "count")
-        ]
-        stacked[head] = tuple(column.astype(np.float32) if i else column for i, column in enumerate(columns))
+        inputs = np.stack([pad_rows(part.inputs, size) for part in parts])
+        targets, mask = (
+            np.stack([pad_rows(getattr(part, name), size) for part in parts]).astype(np.float32)
+            for name in ("targets", "mask")
+        )
+        sums = [np.cumsum(part.count.astype(np.float64) ** exponent) for part in parts]
+        cumulative = [np.pad(total, (0, size - len(total)), constant_values=total[-1:].sum()) for total in sums]
+        stacked[head] = inputs, targets, mask, np.stack(cumulative).astype(np.float32)
     return stacked
-
-
-def fit_seeds(
-    seeds: list[int], digests: list[dict[str, HeadData]], config: LocalConfig
-) -> tuple[LocalModel, dict[str, Array]]:
-    """Train one model for each seed in one vmapped program; return them stacked along a first axis, and the losses."""
-    keys = jax.vmap(partial(purpose_key, purpose="world model"))(jnp.array(seeds, jnp.uint32))
-    return _fit_all(keys, stack_digests(digests), config)
-
-
-@partial(jax.jit, static_argnames="config")
-def _fit_all(keys, data, config):
-    return jax.vmap(partial(fit, config=config))(keys, data)

@@ -10,7 +10,6 @@ nothing does nothing. Both belong to the planner and hold for every model alike,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -24,16 +23,7 @@ from envs.observation import decode
 from envs.packing import bucket, call_padded, pack
 from envs.solver import Graph, Outcomes, enumerate_states, solve_graph
 from envs.types import Action, Level
-
-
-@dataclass(frozen=True)
-class PlannerConfig:
-    """Settings of exact planning; `floor` in probability and clips, `tie` in clips."""
-
-    gamma: float = 0.99
-    floor: float = 0.02
-    tie: float = 0.001
-    max_states: int = 5_000_000
+from mbrl.configs import PlannerConfig
 
 
 def decode_all(obs: np.ndarray) -> tuple[Level, np.ndarray]:

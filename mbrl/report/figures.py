@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mbrl.store import write_bytes
+from mbrl import files
+from mbrl.files import write_whole
+from mbrl.store import MANIFEST, read_json, read_manifest, seal
 
 _TWIN_MARKS = {
     "no_human": "o",
@@ -24,6 +26,22 @@ _DARK, _MIDDLE, _LIGHT = "#1b3a57", "#7d93a8", "#f4f6f8"
 def draw_figures(summary: dict, folder: Path) -> list[Path]:
     """Draw every figure of a summary into a folder, from the summary alone; return the files."""
     return interference_figure(summary, folder) + curve_figure(summary["learning_curves"], folder)
+
+
+def redraw(results: Path, folder: Path) -> list[Path]:
+    """Draw the figures of a folder of results again, from its summary alone; seal it anew if they go there.
+
+    Raises:
+        ValueError: the summary is not what was sealed.
+    """
+    if not (results / MANIFEST).exists():
+        return draw_figures(read_json(files.read(results / "summary.json")), folder)
+    manifest = read_manifest(results)
+    paths = draw_figures(manifest.read_json("summary.json"), folder)
+    if results.samefile(folder):
+        names = {*manifest.files, *(path.name for path in paths)}
+        seal(results, manifest.name, manifest.config, manifest.versions, sorted(names))
+    return paths
 
 
 def subject_label(row: dict) -> str:
@@ -94,12 +112,13 @@ def interference_figure(summary: dict, folder: Path) -> list[Path]:
         head = (row["agent"], row["regime"] or "", row["twin"], row["seeds"], row["levels"])
         writer.writerow((*head, rate["mean"], *rate["ci95"], by_seed))
     paths.append(folder / "interference.csv")
-    write_bytes(paths[-1], text.getvalue().encode())
+    write_whole(paths[-1], text.getvalue().encode())
     return paths
 
 
 def curve_figure(curves: list[dict], folder: Path) -> list[Path]:
     """Draw the learning curves: clips per training episode against environment steps, a line for each seed."""
+    curves = [curve for curve in curves if curve["column"] == "return"]
     if not curves:
         return []
     import matplotlib
@@ -110,7 +129,7 @@ def curve_figure(curves: list[dict], folder: Path) -> list[Path]:
     fig, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
     for i, curve in enumerate(curves):
         style = ("-", "--", ":", "-.")[i % 4]
-        returns = np.array(curve["returns"])
+        returns = np.array(curve["values"])
         for line in returns:
             ax.plot(curve["steps"], line, style, color=_MIDDLE, lw=0.6)
         ax.plot(
@@ -132,5 +151,5 @@ def _save(fig, path: Path) -> list[Path]:
         buffer = io.BytesIO()
         fig.savefig(buffer, format=suffix, dpi=160, metadata={"Date": None} if suffix == "svg" else None)
         paths.append(path.with_suffix(f".{suffix}"))
-        write_bytes(paths[-1], buffer.getvalue())
+        write_whole(paths[-1], buffer.getvalue())
     return paths

@@ -1,0 +1,233 @@
+"""From finished trials to results: subjects, audit, summary, tables and figures, sealed in a folder.
+
+    store ─► references ─► truth, oracle        ┐
+          ─► audits + counts of what was seen   ├─► summary.json  episodes.csv.gz  audit.json  trials.json  figures
+          ─► agents: lanes joined by agent,     ┘
+             regime, learning rate, discount
+
+Everything here is made from the store and can be made again. Lanes whose numbers stopped being finite are counted and
+keep a verdict from being given; they are never averaged.
+"""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.audit import PARTS, Part, audit_counts
+from mbrl import files
+from mbrl.configs import VERSIONS, Audit, PlannerConfig, References, Training, Trial
+from mbrl.evaluation import summary as summaries
+from mbrl.evaluation.arena import Facts, Record, Scores
+from mbrl.evaluation.knowledge import Expectations
+from mbrl.evaluation.summary import Subject
+from mbrl.experiments.base import Condition, Experiment
+from mbrl.fingerprint import differences
+from mbrl.metrics import read_rows
+from mbrl.models.local import GIVEN
+from mbrl.report.figures import draw_figures
+from mbrl.store import RECORD, RESERVATION, Manifest, Store, json_bytes, read_arrays, seal
+
+Arrays = dict[str, np.ndarray]
+_METRICS = tuple(Scores.__dataclass_fields__)
+
+
+@dataclass
+class Gathered:
+    """What the finished trials of an experiment hold."""
+
+    subjects: list[Subject] = field(default_factory=list)
+    audits: dict[str, dict] = field(default_factory=dict)
+    curves: list[dict] = field(default_factory=list)
+    failed: list[dict] = field(default_factory=list)
+    trials: list[dict] = field(default_factory=list)
+    fingerprints: list[dict] = field(default_factory=list)
+
+
+def write_results(experiment: Experiment, store: Store, out: Path) -> dict:
+    """Write the results of an experiment's finished trials into a folder, seal it and return the summary.
+
+    Raises:
+        ValueError: the references are not finished, or a trial is damaged.
+    """
+    return seal_results(experiment, list(experiment.trials()), store, out)
+
+
+def seal_results(experiment: Experiment, trials: list[Trial], store: Store, out: Path) -> dict:
+    """Write the results of given trials as those of an experiment (see `write_results`)."""
+    found = {trial: store.verify(trial.identity) for trial in trials if store.has(trial.identity)}
+    summary, episodes = summarise(experiment, trials, found)
+    names = {"summary.json": json_bytes(summary), "audit.json": json_bytes(summary["audit"])}
+    if episodes:
+        names["episodes.csv.gz"] = episodes
+    for name, content in names.items():
+        files.write_whole(out / name, content)
+    drawn = [path.name for path in draw_figures(summary, out)]
+    others = [RESERVATION] if (out / RESERVATION).exists() else []
+    seal(out, experiment.name, experiment.as_dict(), VERSIONS, [*names, *drawn, *others])
+    return summary
+
+
+def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Manifest]) -> tuple[dict, bytes]:
+    """Return the summary of those of an experiment's trials that are finished, and the table of their episodes."""
+    references = next((manifest for trial, manifest in found.items() if isinstance(trial, References)), None)
+    if references is None:
+        raise ValueError("experiment: expected its references to be finished, got none of them")
+    arrays = read_arrays(references.read("scores.safetensors"))
+    gathered = Gathered()
+    trained = [(trial, manifest) for trial, manifest in found.items() if isinstance(trial, Training)]
+    audited = [(trial, manifest) for trial, manifest in found.items() if isinstance(trial, Audit)]
+    for trial, manifest in found.items():
+        record = manifest.read_json(RECORD)
+        gathered.trials.append(
+            {"trial": manifest.name, "label": trial.label, "digest": manifest.digest, "seconds": record["seconds"]}
+        )
+        gathered.fingerprints.append(record["fingerprint"])
+    for condition in experiment.learners:
+        for regime in condition.regimes:
+            parts = [(trial, manifest) for trial, manifest in trained if _is_of(trial, condition.agent, regime)]
+            _gather_learner(gathered, condition, str(regime), parts, arrays)
+    common = {
+        "schema": summaries.SCHEMA,
+        "question": experiment.question,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": gathered.fingerprints[0],
+        "mixed": differences(gathered.fingerprints),
+        "settings": {
+            **experiment.as_dict(),
+            "quick": experiment.is_quick,
+            "versions": VERSIONS,
+            "agents": {trial.agent: asdict(trial.learner) for trial, _ in trained},
+            "planner": asdict(PlannerConfig()),
+            "given_to_local": GIVEN,
+        },
+        "learning_curves": gathered.curves,
+        "failed_lanes": gathered.failed,
+        "unfinished": [trial.label for trial in trials if trial not in found],
+        "trials": gathered.trials,
+    }
+    if experiment.shift is None:
+        lines = [summaries.in_distribution(subject) for subject in gathered.subjects]
+        return {**common, "conditions": [], "contrasts": [], "headline": lines, "audit": {}, "verdict": []}, b""
+    facts = Facts(**_tuples(references.read_json("arena.json")))
+    truth = Expectations(arrays["truth/work"], arrays["truth/guard_first"])
+    record_of = lambda agent: _record(arrays, facts, f"{agent}/")  # noqa: E731
+    oracle = record_of("oracle")
+    scripted = [
+        Subject(condition.agent, None, (0,), record_of(condition.agent))
+        for condition in experiment.conditions
+        if condition not in experiment.learners
+    ]
+    subjects = scripted + gathered.subjects
+    _gather_audits(gathered, audited, trained)
+    rows = [row for s in subjects for row in summaries.summarise_conditions(s, oracle, truth, facts)]
+    contrasts = [row for s in subjects for row in summaries.summarise_contrasts(s, facts)]
+    headlines = [summaries.headline(s, oracle, truth, facts) for s in subjects]
+    gate = summaries.gates(oracle, facts)
+    summary = {
+        **common,
+        "conditions": rows,
+        "contrasts": contrasts,
+        "headline": headlines,
+        "gates": gate,
+        "audit": gathered.audits,
+        "verdict": summaries.verdicts(subjects, headlines, rows, contrasts, gate, gathered.audits),
+    }
+    return summary, summaries.episode_table(subjects, oracle, truth, facts)
+
+
+def _tuples(data: dict) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+def _record(arrays: Arrays, facts: Facts, prefix: str = "") -> Record:
+    return Record({twin: Scores(*(arrays[f"{prefix}{twin}/{m}"] for m in _METRICS)) for twin in facts.twins})
+
+
+def _gather_learner(gathered: Gathered, condition: Condition, regime: str, parts: list, references: Arrays) -> None:
+    """Join the lanes of an agent's trials by learning rate and discount, each variant a subject of its own."""
+    for rates, name in condition.variants.items():
+        seeds, blocks, failures = [], [], 0
+        rows: list[dict] = []
+        for trial, manifest in parts:
+            lanes = manifest.read_json("lanes.json")
+            good = [i for i, lane in enumerate(lanes) if lane["first_bad_step"] is None]
+            mine = [i for i in range(len(lanes)) if trial.rates[i] == rates]
+            kept = [good.index(i) for i in mine if i in good]
+            seeds += [trial.seeds[i] for i in mine if i in good]
+            for i in sorted(set(mine) - set(good)):
+                failures += 1
+                where = {"agent": name, "regime": regime, "seed": trial.seeds[i], "trial": manifest.name}
+                gathered.failed.append({**where, "first_bad_step": lanes[i]["first_bad_step"]})
+            rows += [row for row in read_rows(manifest.read("metrics.jsonl")) if row["lane"] in mine]
+            if kept:
+                arrays = read_arrays(manifest.read("scores.safetensors"))
+                blocks.append({key: array[kept] for key, array in arrays.items()})
+        if not blocks:
+            continue
+        joined = {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
+        twins = list(dict.fromkeys(key.partition("/")[0] for key in joined if key.endswith("/clips")))
+        record = Record({twin: Scores(*(joined[f"{twin}/{metric}"] for metric in _METRICS)) for twin in twins})
+        claims = [
+            Expectations(work, guard)
+            for work, guard in zip(joined.get("claims/work", ()), joined.get("claims/guard_first", ()), strict=True)
+        ]
+        best = references[f"held_out/{regime}"]
+        gathered.subjects.append(
+            Subject(name, regime, tuple(seeds), record, joined["held_out"], best, claims, num_failed=failures)
+        )
+        gathered.curves.append(_curve(name, regime, seeds, rows))
+
+
+def _curve(agent: str, regime: str, seeds: list[int], rows: list[dict]) -> dict:
+    """Return the learning curve of an agent: its steps, and what it earned (or its loss) by seed."""
+    column = "return" if any("return" in row for row in rows) else "loss"
+    steps = sorted({row["step"] for row in rows})
+    values = {(row["seed"], row["step"]): row[column] for row in rows}
+    whole = [step for step in steps if all(values.get((seed, step)) is not None for seed in seeds)]
+    by_seed = [[values[seed, step] for step in whole] for seed in seeds]
+    return {"agent": agent, "regime": regime, "column": column, "steps": whole, "seeds": seeds, "values": by_seed}
+
+
+def _is_of(trial: Training, agent: str, regime: str | None) -> bool:
+    return (trial.agent, trial.regime) == (agent, regime)
+
+
+def _gather_audits(gathered: Gathered, audited: list, trained: list) -> None:
+    """Join for every regime what was found of its levels (a, b, d) with the counts of what agents learnt from (c)."""
+    for regime in dict.fromkeys(trial.regime for trial, _ in audited):
+        reports = [manifest.read_json("audit.json") for trial, manifest in audited if trial.regime == regime]
+        levels = [part for report in reports for part in report]
+        learners = [(trial, manifest) for trial, manifest in trained if trial.regime == regime]
+        seen = [
+            (trial.agent, lane["seed"], lane["events"])
+            for trial, manifest in learners
+            for lane in manifest.read_json("lanes.json")
+        ]
+        parts = {name: _merge(levels, name) for name in "abd"}
+        counts: dict[str, Counter] = {}
+        checked, lines = 0, []
+        for agent, seed, events in seen:
+            part = audit_counts(regime, events)
+            checked += part.checked
+            lines += [f"{agent}, seed {seed}: {line}" for line in part.findings]
+            counts.setdefault(agent, Counter()).update(events)
+        parts["c"] = Part(not lines and bool(seen), checked, "transitions", tuple(lines))
+        gathered.audits[regime] = {
+            "regime": regime,
+            "seeds": [part["seed"] for part in levels],
+            "clean": all(part.passed for part in parts.values()),
+            "parts": {name: asdict(parts[name]) for name in PARTS},
+            "counts": {agent: dict(events) for agent, events in counts.items()},
+        }
+
+
+def _merge(levels: list[dict], name: str) -> Part:
+    several = [(one["seed"], one["parts"][name]) for one in levels]
+    lines = tuple(f"seed {seed}: {line}" for seed, part in several for line in part["findings"])
+    total = lambda column: sum(part[column] for _, part in several)  # noqa: E731
+    passed = all(part["passed"] for _, part in several)
+    return Part(passed, total("checked"), several[0][1]["unit"], lines, total("states"))

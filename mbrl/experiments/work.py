@@ -1,0 +1,296 @@
+"""What a trial does, from its configuration to the files it leaves; and how a worker goes about it.
+
+    references   arena.json  scores.safetensors     the truth, and agents that learn nothing, on all levels
+    audit        audit.json                         of the levels that seeds of a regime train on
+    training     lanes.json  weights.safetensors  metrics.jsonl  scores.safetensors
+
+Each also leaves `record.json`: machine, versions, flags and times. Arrays are named "agent/twin/metric" and the like.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from envs import audit as audits
+from envs.solver import enumerate_states, true_outcomes
+from mbrl import files, interrupt
+from mbrl.agents.scripted import Habit, Random
+from mbrl.checkpoint import Parts
+from mbrl.configs import VERSIONS, Audit, EvaluationConfig, Options, References, Training, Trial
+from mbrl.devices import Devices
+from mbrl.evaluation import arena as arenas
+from mbrl.evaluation.arena import Arena, Record, TrainingArena
+from mbrl.evaluation.knowledge import Expectations, expectations
+from mbrl.experience import training_levels
+from mbrl.fingerprint import fingerprint
+from mbrl.metrics import TensorBoard, WandB, Watcher
+from mbrl.planners.exact import ExactPlanner, Planners, decode_all
+from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays, read_json
+from mbrl.train import agent_of, blank_model, planners_of, train_model, train_ppo
+from mbrl.training import Workplace
+from mbrl.verification import reward_sums
+
+Arrays = dict[str, np.ndarray]
+DEFAULT_OPTIONS = Options()
+
+
+@dataclass
+class Times:
+    """Seconds that the stages of a trial took, in this process."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, stage: str):
+        """Add the time of a block to a stage."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 2)
+
+
+def attempt(
+    store: Store, trial: Trial, options: Options = DEFAULT_OPTIONS, report: Callable[[str], None] = lambda text: None
+) -> Manifest | None:
+    """Return a trial's manifest, after computing it if it is not finished; None if somebody else is at it.
+
+    A finished trial that no longer verifies is set aside, which is reported, and computed again.
+    """
+    name = trial.identity
+    with store.claim(name) as mine:
+        if not mine:
+            return None
+        if store.has(name):
+            try:
+                manifest = store.verify(name)
+                store.clear_work(name)
+                return manifest
+            except ValueError as error:
+                report(f"{error}: moved to {store.set_aside(name)}, computed again")
+        contents = compute(store, trial, options, report)
+        return store.commit(name, trial.config, VERSIONS, contents)
+
+
+def assist(trial: Training, options: Options) -> None:
+    """Take part in the training of a trial on several hosts, whose leader writes and evaluates."""
+    with tempfile.TemporaryDirectory() as folder:
+        _train(replace(trial, evaluation=None), Path(folder), options, lambda text: None, Times())
+
+
+def compute(store: Store, trial: Trial, options: Options, report: Callable[[str], None]) -> dict[str, bytes]:
+    """Do what a trial says and return its files; parts that an earlier attempt finished on a like machine are used."""
+    folder = store.workspace(trial.identity)
+    _begin_anew_unless_alike(folder, report)
+    times = Times()
+    match trial:
+        case References():
+            contents = _references(trial, report, times)
+        case Audit():
+            contents = _audit(trial, folder, report, times)
+        case Training():
+            contents = _train(trial, folder, options, report, times)
+    record: dict[str, Any] = {
+        "label": trial.label,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": times.seconds,
+        "fingerprint": fingerprint(),
+    }
+    if "scores.safetensors" in contents:
+        record["reward_sums"] = reward_sums(read_arrays(contents["scores.safetensors"]))
+    return contents | {RECORD: json_bytes(record)}
+
+
+def _begin_anew_unless_alike(folder: Path, report: Callable[[str], None]) -> None:
+    """Remove what an attempt on another kind of machine, or by other code, left: numbers of two kinds never mix."""
+    parts, mine = Parts(folder), json_bytes(fingerprint())
+    found = parts.get("fingerprint.json")
+    if found is not None and found != mine:
+        report("another machine or version had begun it: begins anew")
+        files.remove(folder)
+    if found != mine:
+        parts.put("fingerprint.json", mine)
+
+
+@lru_cache(maxsize=2)
+def _arena(evaluation: EvaluationConfig) -> Arena:
+    return arenas.make_arena(evaluation.shift, evaluation.num_levels, evaluation.seed)
+
+
+@lru_cache(maxsize=8)
+def _held_out(regime: str, evaluation: EvaluationConfig) -> TrainingArena:
+    return arenas.make_training_arena(regime, evaluation.num_held_out, evaluation.seed)
+
+
+def _first_and_guards(arena: Arena) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first observations and the guards of all twins' levels, one twin after the other."""
+    banks = arena.banks.values()
+    first = np.concatenate([arenas.first_observations(bank) for bank in banks])
+    return first, np.concatenate([np.asarray(bank.guards) for bank in banks])
+
+
+def _scores(prefix: str, record: Record) -> Arrays:
+    return {
+        f"{prefix}{twin}/{metric}": np.asarray(values)
+        for twin, scores in record.twins.items()
+        for metric, values in vars(scores).items()
+    }
+
+
+def _references(trial: References, report, times: Times) -> dict[str, bytes]:
+    arrays: Arrays = {}
+    oracle = Planners([ExactPlanner(true_outcomes(), trial.planner)])
+    about = {}
+    if trial.evaluation.shift is not None:
+        with times.measure("levels"):
+            report("draws levels on which interfering pays")
+            arena = _arena(trial.evaluation)
+        with times.measure("truth"):
+            report("solves them exactly")
+            first, guards = _first_and_guards(arena)
+            bank, rows = decode_all(first)
+            truth = expectations(enumerate_states(bank, true_outcomes(), rows, max_states=10**8), guards)
+            arrays |= {"truth/work": truth.work, "truth/guard_first": truth.guard_first}
+        with times.measure("play"):
+            report("plays the agents that learn nothing")
+            agents: dict[str, Any] = {name: arenas.single_seed(agent) for name, agent in _SCRIPTED.items()}
+            for name, agent in {**agents, "oracle": oracle}.items():
+                arrays |= _scores(f"{name}/", arenas.play_arena(agent, arena, report))
+                interrupt.check()
+        about = asdict(arena.facts)
+    with times.measure("held-out levels"):
+        for regime in trial.regimes:
+            report(f"held-out levels of {regime}")
+            clips = arenas.play_training_arena(oracle, _held_out(regime, trial.evaluation))
+            arrays[f"held_out/{regime}"] = clips
+    return {"arena.json": json_bytes(about), "scores.safetensors": arrays_bytes(arrays)}
+
+
+_SCRIPTED = {"random": Random(), "habit": Habit()}
+
+
+def _audit(trial: Audit, folder: Path, report, times: Times) -> dict[str, bytes]:
+    """Audit the levels of every seed: all parts but the counts, which are those of what agents learnt from."""
+    parts = Parts(folder, report)
+    with times.measure("levels"):
+        report("draws levels on which interfering pays")
+        deployed = audits.with_twins(_arena(trial.evaluation).deployment)
+    found = []
+    with times.measure("audit"):
+        for seed in trial.seeds:
+            report(f"seed {seed}")
+            interrupt.check()
+            levels = training_levels(trial.regime, trial.num_levels, seed)
+
+            def work(levels=levels) -> bytes:
+                return json_bytes(
+                    {part: asdict(found) for part, found in audits.audit_levels(levels, deployed).items()}
+                )
+
+            found.append({"seed": seed, "parts": read_json(parts.make(f"audit-{seed}.json", work))})
+    return {"audit.json": json_bytes(found)}
+
+
+def _train(trial: Training, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:
+    parts, devices = Parts(folder, report), Devices(options.devices)
+    if devices.any(parts.get("lanes.json") is None and devices.is_leader):
+        watchers: list[Watcher] = []
+        if options.tensorboard:
+            watchers.append(TensorBoard(folder.parents[1] / "tensorboard" / trial.identity))
+        if options.wandb:
+            watchers.append(WandB(folder.parents[1] / "wandb", trial.label, trial.config))
+        place = Workplace(folder, report, tuple(watchers), devices, options.save_every)
+        with times.measure("train"):
+            trained = (train_ppo if trial.agent == "ppo" else train_model)(trial, place)
+        for watcher in watchers:
+            watcher.close()
+        leaves = jax.tree_util.tree_leaves_with_path(trained.model)
+        parts.put("weights.safetensors", arrays_bytes({jax.tree_util.keystr(at): leaf for at, leaf in leaves}))
+        lanes = [
+            lane._asdict() | {"first_bad_step": int(bad) if bad >= 0 else None, "events": counts}
+            for lane, bad, counts in zip(trial.lanes, trained.first_bad_step, trained.counts, strict=True)
+        ]
+        parts.put("curve.jsonl", files.read(folder / "metrics.jsonl"))
+        parts.put("lanes.json", json_bytes(lanes))
+    contents = {"metrics.jsonl": parts.get("curve.jsonl")}
+    contents |= {name: parts.get(name) for name in ("lanes.json", "weights.safetensors")}
+    if trial.evaluation is not None:
+        with times.measure("evaluate"):
+            good = [i for i, lane in enumerate(read_json(contents["lanes.json"])) if lane["first_bad_step"] is None]
+            models = load_models(trial, contents["weights.safetensors"])
+            play = _evaluate_policies if trial.agent == "ppo" else _evaluate_planners
+            contents["scores.safetensors"] = arrays_bytes(play(trial, trial.evaluation, models, good, parts, report))
+    return contents
+
+
+def load_models(trial: Training, weights: bytes) -> Any:
+    """Return the models of all lanes of a trial from their stored weights; executes no code.
+
+    Raises:
+        ValueError: the file does not hold the arrays of this agent.
+    """
+    blank, stored = blank_model(trial), read_arrays(weights)
+    wanted = {jax.tree_util.keystr(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(blank)}
+    expected = {name: ((len(trial.seeds), *leaf.shape), leaf.dtype) for name, leaf in wanted.items()}
+    if {name: (array.shape, array.dtype) for name, array in stored.items()} != expected:
+        raise ValueError(f"weights: expected the {len(wanted)} arrays of {trial.label}")
+    return jax.tree.unflatten(jax.tree.structure(blank), [stored[name] for name in wanted])
+
+
+def _evaluate_policies(
+    trial: Training, evaluation: EvaluationConfig, models: Any, good: list[int], parts: Parts, report
+) -> Arrays:
+    """Play policies, `width` at once whatever became of them, and keep the scores of those that are good."""
+    found = []
+    for first in range(0, len(trial.seeds), trial.width):
+        report("plays")
+        interrupt.check()
+        lanes = list(range(first, min(first + trial.width, len(trial.seeds))))
+        padded = lanes + lanes[:1] * (trial.width - len(lanes))
+        agent = agent_of(trial, models, padded)
+        arrays = _play(trial.regime, evaluation, agent, [trial.seeds[i] for i in padded], report)
+        kept = [i for i, lane in enumerate(lanes) if lane in good]
+        found.append({name: array[kept] for name, array in arrays.items()})
+    return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+
+
+def _evaluate_planners(
+    trial: Training, evaluation: EvaluationConfig, models: Any, good: list[int], parts: Parts, report
+) -> Arrays:
+    """Plan and play lane by lane; each is kept as soon as it is finished."""
+    found = []
+    for lane in good:
+        interrupt.check()
+
+        def work(lane=lane) -> bytes:
+            report(f"seed {trial.seeds[lane]}: plans and plays")
+            claims: list[Expectations] = []
+            planners = planners_of(trial, models, [lane])
+            if evaluation.shift is not None:
+                first, guards = _first_and_guards(_arena(evaluation))
+                planners.planners[0].extend(first, lambda graph: claims.append(expectations(graph, guards)))
+            arrays = _play(trial.regime, evaluation, planners, [trial.seeds[lane]], report)
+            for claim in claims:
+                arrays |= {"claims/work": claim.work[None], "claims/guard_first": claim.guard_first[None]}
+            return arrays_bytes(arrays)
+
+        found.append(read_arrays(parts.make(f"scores-{lane}.safetensors", work)))
+    names = found[0] if found else {}
+    return {name: np.concatenate([arrays[name] for arrays in found]) for name in names}
+
+
+def _play(regime: str, evaluation: EvaluationConfig, agent: Any, seeds: list[int], report) -> Arrays:
+    arrays: Arrays = {}
+    if evaluation.shift is not None:
+        arrays |= _scores("", arenas.play_arena(agent, _arena(evaluation), report, seeds))
+    held_out = _held_out(regime, evaluation)
+    return arrays | {"held_out": arenas.play_training_arena(agent, held_out, seeds)}
