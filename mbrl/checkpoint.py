@@ -36,8 +36,8 @@ class Checkpoints:
         place, seal = self.folder / str(step), self.folder / f"{step}.json"
         files.remove(seal)
         files.remove(place)
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save(place.absolute(), _plain_leaves(state))
+        with _checkpointer() as checkpointer:
+            checkpointer.save(place.absolute(), [np.asarray(leaf) for leaf in _plain_leaves(state)])
         body = {"files": _hashes(place), "notes": notes}
         files.write_whole(seal, canonical({**body, "checksum": _sha(canonical(body))}))
         for old in self.steps()[:-KEEP]:
@@ -79,7 +79,7 @@ class Checkpoints:
     def _load(self, place: Path, like: Any) -> Any:
         shapes = jax.eval_shape(_plain_leaves, like)
         wanted = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             arguments = ocp.checkpoint_utils.construct_restore_args(wanted)
             stored = checkpointer.restore(place.absolute(), item=wanted, restore_args=arguments)
         for leaf, want in zip(jax.tree.leaves(stored), jax.tree.leaves(wanted), strict=True):
@@ -90,6 +90,14 @@ class Checkpoints:
             for leaf, model in zip(jax.tree.leaves(stored), jax.tree.leaves(like), strict=True)
         ]
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """Make orbax's writer for one process: of a run on several hosts only the leader has checkpoints."""
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="leader"
+    )
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 def _is_key(leaf: Any) -> bool:

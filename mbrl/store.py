@@ -74,13 +74,17 @@ def seal(folder: Path, name: str, config: Any, versions: dict, names: list[str])
     """Write the manifest of a folder's files."""
     contents = {one: _read(folder, one) for one in sorted(names)}
     listed = {one: {"sha256": _sha(content), "size": len(content)} for one, content in contents.items()}
-    computed = {one: entry["sha256"] for one, entry in listed.items() if one != RECORD}
-    digest = _sha(canonical([name, computed]))
+    hashes = {one: entry["sha256"] for one, entry in listed.items()}
+    digest = _digest(name, hashes)
     body = {
         "schema": SCHEMA, "name": name, "config": config, "versions": versions, "files": listed, "digest": digest
     }  # fmt: skip
     files.write_whole(folder / MANIFEST, _sealed(body))
-    return Manifest(folder, name, config, versions, {one: entry["sha256"] for one, entry in listed.items()}, digest)
+    return Manifest(folder, name, config, versions, hashes, digest)
+
+
+def _digest(name: str, hashes: dict[str, str]) -> str:
+    return _sha(canonical([name, {one: value for one, value in hashes.items() if one != RECORD}]))
 
 
 def _sealed(body: dict) -> bytes:
@@ -100,11 +104,12 @@ def read_manifest(folder: Path) -> Manifest:
         whole = checksum == _sha(canonical(body)) and text == _sealed(body) and body["schema"] == SCHEMA
         listed = {name: entry["sha256"] for name, entry in body["files"].items()}
         manifest = Manifest(folder, body["name"], body["config"], body["versions"], listed, body["digest"])
+        whole = whole and manifest.digest == _digest(manifest.name, listed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         whole = False
     if not whole:
         raise Damaged(f"{folder}: {MANIFEST} is damaged")
-    if any(Path(name).name != name or name in ("", MANIFEST) for name in listed):
+    if any(Path(name).name != name or not name.isprintable() or name in ("", "..", MANIFEST) for name in listed):
         raise Damaged(f"{folder}: {MANIFEST} lists a file outside the folder")
     return manifest
 
@@ -122,7 +127,11 @@ def damages(folder: Path) -> list[str]:
         except Damaged as error:
             found.append(str(error))
     extra = set(files.names_in(folder)) - set(manifest.files) - {MANIFEST}
-    return found + [f"{folder}: {name} does not belong to it" for name in sorted(extra)]
+    return found + [f"{folder}: {_line(name)} does not belong to it" for name in sorted(extra)]
+
+
+def _line(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -134,6 +143,8 @@ def _read(folder: Path, name: str) -> bytes:
         return files.read(path)
     except (FileNotFoundError, NotADirectoryError):
         raise Damaged(f"{folder}: {name} is missing") from None
+    except OSError as error:
+        raise Damaged(f"{folder}: {name} cannot be read ({error.strerror})") from None
 
 
 def _sha(content: bytes) -> str:
@@ -170,7 +181,7 @@ class Store:
         if not wrong:
             manifest = read_manifest(folder)
             if not name == manifest.name == identity(manifest.config, manifest.versions):
-                wrong = [f"{folder}: {MANIFEST} is that of another trial, {manifest.name}"]
+                wrong = [f"{folder}: {MANIFEST} is that of another trial, {ascii(manifest.name)}"]
         if wrong:
             raise Damaged(wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
         return manifest
@@ -241,7 +252,7 @@ def _plain(value: Any) -> Any:
 
 def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Return named arrays as safetensors."""
-    return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    return safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:
@@ -253,4 +264,4 @@ def read_arrays(content: bytes) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load(content)
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"expected a safetensors file ({error})") from None
+        raise ValueError(f"expected a safetensors file ({' '.join(str(error).split())})") from None

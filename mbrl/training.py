@@ -98,25 +98,26 @@ def _train_group(learner, schedule, lanes, data, padded, count, purpose, place: 
     rates = Rates(*(np.array([getattr(lanes[i], name) for i in padded], np.float32) for name in Rates._fields))
     stacked = devices.put(learner.stack([data[i] for i in padded]))
     report("compiles")
-    state = init(devices.put(keys), stacked, devices.put(rates))
+    states = init(devices.put(keys), stacked, devices.put(rates))
+    state = devices.fetch(states)
     notes: dict[str, Any] = {"cursor": curve.cursor, "first_bad": [-1] * count, "counts": [{}] * count}
-    found = checkpoints.restore(jax.eval_shape(lambda x: x, state)) if devices.is_leader else None
+    found = checkpoints.restore(state) if devices.is_leader else None
     done = int(devices.share(np.int32(0 if found is None else found[0])))
     if found is not None:
         report(f"goes on at update {done:,}")
         notes = found[2]
     if done:
-        state = devices.put(devices.share(devices.fetch(state) if found is None else found[1]))
+        states = devices.put(devices.share(state if found is None else found[1]))
     curve.cut(notes["cursor"])
     first_bad, counts = np.array(notes["first_bad"]), [dict(part) for part in notes["counts"]]
 
-    def save() -> None:
+    def save(whole: Any) -> None:
         notes = {"cursor": curve.cursor, "first_bad": first_bad.tolist(), "counts": counts}
-        checkpoints.save(done, state, notes)
+        checkpoints.save(done, whole, notes)
 
     begun, begun_at, saved = time.monotonic(), done, time.monotonic()
     while done < schedule.num_updates:
-        state, metrics, seen = update_chunk(state, stacked)
+        states, metrics, seen = zip(*update_chunk(states, stacked), strict=True)
         metrics = jax.tree.map(lambda leaf: leaf[:count], devices.fetch(metrics))
         step = (done + schedule.chunk) * schedule.steps_per_update
         bad = ~_finite(metrics)
@@ -141,14 +142,19 @@ def _train_group(learner, schedule, lanes, data, padded, count, purpose, place: 
         name, values = next(iter(columns.items()))
         total = schedule.num_updates * schedule.steps_per_update
         lost = f", {int((first_bad >= 0).sum())} lanes not finite" if (first_bad >= 0).any() else ""
-        report(f"{step:,} of {total:,} steps, {name} {np.nanmean(values):.2f}{lost}, about {seconds:.0f} s left")
+        known = np.asarray(values)[np.isfinite(values)]  # no episode need have ended
+        mean = f", {name} {known.mean():.2f}" if len(known) else ""
+        report(f"{step:,} of {total:,} steps{mean}{lost}, about {seconds:.0f} s left")
         stop = devices.any(interrupt.asked())
-        if devices.is_leader and (stop or time.monotonic() - saved >= place.save_every or done == schedule.num_updates):
-            save()
+        late = devices.any(time.monotonic() - saved >= place.save_every)
+        if stop or late or done == schedule.num_updates:
+            whole = devices.fetch(states)
+            if devices.is_leader:
+                save(whole)
             saved = time.monotonic()
         if stop:
             raise interrupt.Stopped
-    model = jax.tree.map(lambda leaf: leaf[:count], devices.fetch(learner.model(state)))
+    model = jax.tree.map(lambda leaf: leaf[:count], learner.model(devices.fetch(states)))
     bad = ~_finite(jax.tree.map(lambda leaf: leaf[:, None], model))
     first_bad[(first_bad < 0) & bad.any(1)] = schedule.num_updates * schedule.steps_per_update
     return Trained(model, first_bad, counts)

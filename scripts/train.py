@@ -120,14 +120,15 @@ def main() -> None:
     settings = parse(Settings)
     from rich.console import Console
 
-    os.environ.update(environment(settings.exact, 1, settings.devices))
+    os.environ.update(environment(settings.exact, 1, settings.devices // (settings.num_processes or 1)))
+    if settings.distributed:
+        from mbrl.devices import join_hosts
+
+        join_hosts(settings.address, settings.num_processes, settings.process)
     import envs  # noqa: F401  (before JAX starts)
     from mbrl import interrupt
-    from mbrl.devices import join_hosts
     from mbrl.experiments.single import train
 
-    if settings.distributed:
-        join_hosts(settings.address, settings.num_processes, settings.process)
     options = Options(settings.devices, settings.save_every, settings.tensorboard, settings.wandb)
     with interrupt.listening():
         manifest = train(settings.trial, settings.runs, options, Console())

@@ -18,7 +18,7 @@ from mbrl.configs import LANE_DEFAULTS, EvaluationConfig, Options, PlannerConfig
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.results import seal_results
-from mbrl.experiments.work import assist, attempt, load_models
+from mbrl.experiments.work import TRAINED, assist, attempt, load_models
 from mbrl.fingerprint import fingerprint
 from mbrl.store import Damaged, Manifest, Store, json_bytes
 from mbrl.sweep import Message, Progress, work_through
@@ -32,11 +32,15 @@ def train(trial: Training, runs: Path, options: Options, console: Console) -> Ma
         ValueError: somebody else is training it.
         Stopped: somebody asked to stop.
     """
-    if not Devices(options.devices).is_leader:
+    devices, store = Devices(options.devices), Store(runs)
+    if not devices.is_leader:
         assist(trial, options)
         return None
     with Progress([trial], console) as progress:
-        manifest = attempt(Store(runs), trial, options, lambda text: progress.tell(0, Message("at", 0, text)))
+        begun = not store.has(trial.identity)
+        manifest = attempt(store, trial, options, lambda text: progress.tell(0, Message("at", 0, text)))
+        if manifest is None or not begun:
+            devices.any(False)  # The other hosts need not train.
         if manifest is None:
             raise ValueError(f"runs: {trial.label} is being trained by somebody else")
         progress.tell(0, Message("done", 0, manifest.digest))
@@ -139,6 +143,5 @@ def _hand_over(manifest: Manifest, store: Store, name: str) -> None:
             parts = Parts(store.workspace(name))
             if mine and parts.get("lanes.json") is None:
                 parts.put("fingerprint.json", json_bytes(fingerprint()))
-                parts.put("curve.jsonl", manifest.read("metrics.jsonl"))
-                for file in ("weights.safetensors", "lanes.json"):
-                    parts.put(file, manifest.read(file))
+                for file, part in TRAINED.items():
+                    parts.put(part, manifest.read(file))

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -36,7 +36,7 @@ from mbrl.metrics import TensorBoard, WandB, Watcher
 from mbrl.planners.exact import ExactPlanner, Planners, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays, read_json
 from mbrl.train import agent_of, blank_model, planners_of, train_model, train_ppo
-from mbrl.training import Workplace
+from mbrl.training import Trained, Workplace
 from mbrl.verification import reward_sums
 
 Arrays = dict[str, np.ndarray]
@@ -83,8 +83,14 @@ def attempt(
 
 def assist(trial: Training, options: Options) -> None:
     """Take part in the training of a trial on several hosts, whose leader writes and evaluates."""
-    with tempfile.TemporaryDirectory() as folder:
-        _train(replace(trial, evaluation=None), Path(folder), options, lambda text: None, Times())
+    devices = Devices(options.devices)
+    if devices.any(False):  # unless the leader has trained it already
+        with tempfile.TemporaryDirectory() as folder:
+            _train_agent(trial, Workplace(Path(folder), devices=devices, save_every=options.save_every))
+
+
+def _train_agent(trial: Training, place: Workplace) -> Trained:
+    return (train_ppo if trial.agent == "ppo" else train_model)(trial, place)
 
 
 def compute(store: Store, trial: Trial, options: Options, report: Callable[[str], None]) -> dict[str, bytes]:
@@ -200,29 +206,31 @@ def _audit(trial: Audit, folder: Path, report, times: Times) -> dict[str, bytes]
     return {"audit.json": json_bytes(found)}
 
 
+TRAINED = {"metrics.jsonl": "curve.jsonl", "weights.safetensors": "weights.safetensors", "lanes.json": "lanes.json"}
+"""The files that training leaves, and the parts in which they wait for the evaluation."""
+
+
 def _train(trial: Training, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:
     parts, devices = Parts(folder, report), Devices(options.devices)
-    if devices.any(parts.get("lanes.json") is None and devices.is_leader):
+    if devices.any(any(parts.get(part) is None for part in TRAINED.values())):
         watchers: list[Watcher] = []
         if options.tensorboard:
             watchers.append(TensorBoard(folder.parents[1] / "tensorboard" / trial.identity))
         if options.wandb:
             watchers.append(WandB(folder.parents[1] / "wandb", trial.label, trial.config))
-        place = Workplace(folder, report, tuple(watchers), devices, options.save_every)
         with times.measure("train"):
-            trained = (train_ppo if trial.agent == "ppo" else train_model)(trial, place)
+            trained = _train_agent(trial, Workplace(folder, report, tuple(watchers), devices, options.save_every))
         for watcher in watchers:
             watcher.close()
         leaves = jax.tree_util.tree_leaves_with_path(trained.model)
-        parts.put("weights.safetensors", arrays_bytes({jax.tree_util.keystr(at): leaf for at, leaf in leaves}))
         lanes = [
             lane._asdict() | {"first_bad_step": int(bad) if bad >= 0 else None, "events": counts}
             for lane, bad, counts in zip(trial.lanes, trained.first_bad_step, trained.counts, strict=True)
         ]
+        parts.put("weights.safetensors", arrays_bytes({jax.tree_util.keystr(at): leaf for at, leaf in leaves}))
         parts.put("curve.jsonl", files.read(folder / "metrics.jsonl"))
         parts.put("lanes.json", json_bytes(lanes))
-    contents = {"metrics.jsonl": parts.get("curve.jsonl")}
-    contents |= {name: parts.get(name) for name in ("lanes.json", "weights.safetensors")}
+    contents = {file: parts.get(part) for file, part in TRAINED.items()}
     if trial.evaluation is not None:
         with times.measure("evaluate"):
             good = [i for i, lane in enumerate(read_json(contents["lanes.json"])) if lane["first_bad_step"] is None]
