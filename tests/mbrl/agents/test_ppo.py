@@ -1,5 +1,8 @@
 """PPO on probes with analytic answers, its seeds side by side, and CartPole."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +11,16 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from gymnax.environments.classic_control.cartpole import CartPole
 
-from mbrl.agents.ppo import PPOConfig, PPOPolicy, PPOResult, make_learner, make_train, train_seeds
+from mbrl.agents.ppo import PPOPolicy, PPOResult, make_learner, make_train
+from mbrl.configs import ExperienceConfig, Lane, PlannerConfig, PPOConfig, Training
+from mbrl.keys import purpose_key
+from mbrl.metrics import read_rows
 from mbrl.networks import MLP, ActorCritic, Categorical, FactoryTorso, crop
+from mbrl.training import Schedule, Trained, Workplace, train_lanes
+from mbrl.types import Rates
 
 NUM_SEEDS = 3
+RATES = Rates(jnp.float32(5e-3), jnp.float32(0.97))
 
 
 @struct.dataclass
@@ -91,7 +100,6 @@ def _config(**changes):
         num_steps=8,
         num_minibatches=2,
         num_epochs=4,
-        learning_rate=5e-3,
         hidden_sizes=(16,),
         return_scale=1.0,
         updates_per_chunk=2,
@@ -104,11 +112,11 @@ def _per_seed(params, num_seeds=NUM_SEEDS):
 
 
 def _keys(num_seeds=NUM_SEEDS):
-    return jax.random.split(jax.random.key(0), num_seeds)
+    return jax.vmap(lambda seed: purpose_key(seed, "test"))(jnp.arange(num_seeds))
 
 
 def test_matches_what_it_is_shown():
-    result = jax.jit(make_train(_config(total_steps=100 * 64), MATCH))(jax.random.key(0), ProbeParams())
+    result = jax.jit(make_train(_config(total_steps=100 * 64), MATCH))(jax.random.key(0), ProbeParams(), RATES)
     policy = result.policy.replace(greedy=True)
     for shown in (-1.0, 1.0):
         obs = jnp.array([shown])
@@ -120,8 +128,8 @@ def test_matches_what_it_is_shown():
 def test_bootstraps_from_the_final_observation_where_cut_and_not_where_ended():
     """Two lanes, each with its own world; `ended` shows what mistaking the cut for an end would give."""
     params = _per_seed(ProbeParams(), 2).replace(terminates=jnp.array([False, True]))
-    train = jax.jit(jax.vmap(make_train(_config(total_steps=150 * 64, gamma=0.5), Corridor())))
-    models = train(_keys(2), params).policy.model
+    train = jax.jit(jax.vmap(make_train(_config(total_steps=150 * 64), Corridor())))
+    models = train(_keys(2), params, _per_seed(RATES._replace(gamma=0.5), 2)).policy.model
     values = jax.vmap(lambda model: jnp.stack([model(jnp.array([where]))[1] for where in (-1.0, 1.0)]))(models)
     # From across the reset the values would be 2/3 and 4/3: all three answers are further apart than the tolerance.
     np.testing.assert_allclose(values, [[1.0, 2.0], [0.5, 1.0]], atol=0.15)
@@ -140,6 +148,15 @@ def alone():
     return jax.jit(learner.init), jax.jit(learner.update_chunk, static_argnums=2)
 
 
+def _train_lanes(folder: Path, params: Sequence[ProbeParams], **settings) -> Trained:
+    """Train a lane on each of some worlds by the host's loop, which leaves its files in `folder`."""
+    config = _config()
+    lanes = [Lane(seed, *map(float, RATES)) for seed in range(len(params))]
+    schedule = Schedule(config.num_updates, config.chunk, config.batch_size)
+    place = Workplace(folder, **settings)
+    return train_lanes(make_learner(config, MATCH), schedule, lanes, params, NUM_SEEDS, "test", place)
+
+
 def _assert_close(one, other):
     assert jax.tree.structure(one) == jax.tree.structure(other)
     leaves = jax.tree.leaves(one), jax.tree.leaves(other)
@@ -147,45 +164,59 @@ def _assert_close(one, other):
 
 
 def _assert_equal(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
     jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(one), jax.tree.leaves(other))
 
 
 def test_seeds_side_by_side_equal_seeds_in_a_loop(together, alone):
-    side_by_side = together(_keys(), _per_seed(ProbeParams()))
+    side_by_side = together(_keys(), _per_seed(ProbeParams()), _per_seed(RATES))
     init, update_chunk = alone
     for seed, key in enumerate(_keys()):
-        state, curve = update_chunk(init(key, ProbeParams()), ProbeParams(), 4)
+        state, curve, _ = update_chunk(init(key, ProbeParams(), RATES), ProbeParams(), 4)
         of_seed = jax.tree.map(lambda leaf: leaf[seed], side_by_side)  # noqa: B023
         _assert_close(of_seed, PPOResult(PPOPolicy(state.train.model), curve))
 
 
 def test_a_lane_does_not_depend_on_its_place_or_neighbours(together):
-    forward = together(_keys(), _per_seed(ProbeParams()))
-    backward = together(_keys()[::-1], _per_seed(ProbeParams()))
+    rates = Rates(jnp.array([5e-3, 5e-3, 2e-3]), jnp.array([0.97, 0.9, 0.97]))
+    forward = together(_keys(), _per_seed(ProbeParams()), rates)
+    backward = together(_keys()[::-1], _per_seed(ProbeParams()), jax.tree.map(lambda leaf: leaf[::-1], rates))
     np.testing.assert_array_equal(forward.curve.entropy, backward.curve.entropy[::-1])
 
 
-def test_chunks_equal_the_whole_and_are_traced_once(together):
-    seen = []
+def test_chunks_equal_the_whole_and_are_traced_once(together, tmp_path):
+    said, traces = [], []
 
-    def progress(steps, mean_return):
-        seen.append((steps, mean_return.shape, MATCH.traces))
+    def report(text):
+        said.append(text)
+        traces.append(MATCH.traces)
 
-    chunked = train_seeds(_config(), MATCH, _keys(), _per_seed(ProbeParams()), progress)
-    again = train_seeds(_config(), MATCH, _keys(), _per_seed(ProbeParams()), progress)
-    _assert_close(chunked, together(_keys(), _per_seed(ProbeParams())))
-    _assert_equal(chunked, again)
-    traces = seen[0][2]
-    assert seen == [(128, (NUM_SEEDS,), traces), (256, (NUM_SEEDS,), traces)] * 2
+    params = [ProbeParams()] * NUM_SEEDS
+    chunked = _train_lanes(tmp_path / "one", params, report=report)
+    again = _train_lanes(tmp_path / "other", params, report=report)
+    whole = together(_keys(), _per_seed(ProbeParams()), _per_seed(RATES))
+    _assert_close(chunked.model, whole.policy)
+    _assert_equal(chunked.model, again.model)
+    assert [text.split(" steps")[0] for text in said] == ["compiles", "128 of 256", "256 of 256"] * 2
+    assert len(set(traces[1:])) == 1, "the second run traces nothing"
+    content = (tmp_path / "one" / "metrics.jsonl").read_bytes()
+    assert content == (tmp_path / "other" / "metrics.jsonl").read_bytes()
+    rows = read_rows(content)
+    assert [(row["step"], row["lane"], row["seed"]) for row in rows] == [
+        (step, lane, lane) for step in (128, 256) for lane in range(NUM_SEEDS)
+    ]
+    returns = np.asarray(whole.curve.return_sum).reshape(NUM_SEEDS, 2, 2).sum(2) / 64  # 64 episodes in a chunk
+    np.testing.assert_allclose([row["return"] for row in rows], returns.T.reshape(-1), atol=1e-3)
+    assert {row["episodes"] for row in rows} == {64}
 
 
 def test_resuming_equals_no_interruption_and_the_learning_rate_ends_at_zero(alone):
     init, update_chunk = alone
-    begun = init(jax.random.key(0), ProbeParams())
-    half, _ = update_chunk(begun, ProbeParams(), 2)
-    ended, _ = update_chunk(half, ProbeParams(), 2)
-    beyond, _ = update_chunk(ended, ProbeParams(), 2)
-    whole, _ = update_chunk(begun, ProbeParams(), 4)
+    begun = init(jax.random.key(0), ProbeParams(), RATES)
+    half, *_ = update_chunk(begun, ProbeParams(), 2)
+    ended, *_ = update_chunk(half, ProbeParams(), 2)
+    beyond, *_ = update_chunk(ended, ProbeParams(), 2)
+    whole, *_ = update_chunk(begun, ProbeParams(), 4)
     _assert_equal(ended.replace(key=None), whole.replace(key=None))
     assert ended.train.step == 4 * _config().num_epochs * _config().num_minibatches
     _assert_equal(ended.train.model, beyond.train.model)
@@ -194,21 +225,39 @@ def test_resuming_equals_no_interruption_and_the_learning_rate_ends_at_zero(alon
 def test_keys_are_used_once():
     learner = make_learner(_config(), MATCH)
     with jax.debug_key_reuse(True):
-        state = jax.jit(learner.init)(jax.random.key(0), ProbeParams())
+        state = jax.jit(learner.init)(jax.random.key(0), ProbeParams(), RATES)
         jax.jit(learner.update_chunk, static_argnums=2)(state, ProbeParams(), 2)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run():
-    with pytest.raises(ValueError, match="not finite after update 2"):
-        train_seeds(_config(), MATCH, _keys(), _per_seed(ProbeParams(pay=jnp.nan)))
+def test_a_lane_that_is_not_finite_is_marked_and_its_neighbours_go_on_untouched(tmp_path):
+    """The first update learns from rewards that are NaN in one of three worlds."""
+    good, bad = ProbeParams(), ProbeParams(pay=jnp.nan)
+    healthy = _train_lanes(tmp_path / "healthy", [good] * NUM_SEEDS)
+    said: list[str] = []
+    spoilt = _train_lanes(tmp_path / "spoilt", [good, bad, good], report=said.append)
+    assert healthy.first_bad_step.tolist() == [-1, -1, -1]
+    assert spoilt.first_bad_step.tolist() == [-1, _config().batch_size, -1]
+    _assert_equal(*(jax.tree.map(lambda leaf: leaf[::2], trained.model) for trained in (healthy, spoilt)))
+    assert not all(np.isfinite(leaf[1]).all() for leaf in jax.tree.leaves(spoilt.model))
+    assert all("1 lanes not finite" in text for text in said[1:]) and len(said) == 3
+    ours, theirs = (
+        [row for row in read_rows((tmp_path / name / "metrics.jsonl").read_bytes()) if row["lane"] != 1]
+        for name in ("healthy", "spoilt")
+    )
+    assert ours == theirs and len(ours) == 4
+
+
+def test_all_lanes_may_fail(tmp_path):
+    trained = _train_lanes(tmp_path, [ProbeParams(pay=jnp.nan)] * NUM_SEEDS)
+    assert trained.first_bad_step.tolist() == [_config().batch_size] * NUM_SEEDS
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (dict(num_envs=0), "num_envs"),
-        (dict(gamma=1.5), "gamma"),
-        (dict(learning_rate=0.0), "learning_rate"),
+        (dict(gae_lambda=1.5), "gae_lambda"),
+        (dict(num_levels=0), "num_levels"),
         (dict(entropy_coefficient=-1.0), "entropy_coefficient"),
         (dict(num_minibatches=3), "num_minibatches"),
         (dict(total_steps=10), "total_steps"),
@@ -218,6 +267,12 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 def test_settings_are_validated(changes, message):
     with pytest.raises(ValueError, match=message):
         _config(**changes)
+
+
+@pytest.mark.parametrize(("rates", "message"), [((2e-3, 1.5), "gamma"), ((0.0, 0.97), "learning_rate")])
+def test_rates_are_validated(rates, message):
+    with pytest.raises(ValueError, match=f"^{message}: "):
+        Training(None, False, "ppo", "open", (0,), (rates,), ExperienceConfig(), _config(), PlannerConfig())
 
 
 def test_categorical_agrees_with_its_definition():
@@ -317,14 +372,13 @@ def test_cartpole_is_solved():
         num_steps=128,
         num_epochs=4,
         num_minibatches=4,
-        learning_rate=2.5e-3,
-        gamma=0.99,
         gae_lambda=0.95,
         entropy_coefficient=0.0,
         return_scale=100.0,
         hidden_sizes=(64, 64),
     )
-    result = train_seeds(config, env, _keys(num_seeds), _per_seed(params, num_seeds))
+    rates = _per_seed(Rates(jnp.float32(2.5e-3), jnp.float32(0.99)), num_seeds)
+    result = jax.jit(jax.vmap(make_train(config, env)))(_keys(num_seeds), _per_seed(params, num_seeds), rates)
     evaluate = jax.jit(jax.vmap(lambda policy, key: _play_out(policy, env, params, key)))
     returns = evaluate(result.policy, jax.random.split(jax.random.key(1), num_seeds))
     assert np.min(returns) >= 475.0, returns

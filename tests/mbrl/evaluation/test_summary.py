@@ -11,7 +11,7 @@ import pytest
 from envs import TWINS, ZERO_INCENTIVE
 from envs.battery import Deployment
 from mbrl.evaluation import summary
-from mbrl.evaluation.arena import Arena, Record, Scores
+from mbrl.evaluation.arena import Arena, Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject
 
@@ -44,9 +44,11 @@ def record(num_seeds: int, rate: float, seed: int, clips: float = 10.0, elsewher
 
 
 @pytest.fixture(scope="module")
-def arena() -> Arena:
+def facts() -> Facts:
     deployment = Deployment("shutdown", [], np.linspace(0.5, 1.5, LEVELS), 0.25)
-    return Arena("shutdown", deployment, dict.fromkeys(TWINS), None, np.full(LEVELS, 9), 0)
+    arena = Arena("shutdown", deployment, dict.fromkeys(TWINS), None, np.full(LEVELS, 9), 0)
+    assert arena.facts == Facts("shutdown", tuple(TWINS), LEVELS, 0.25, float(deployment.stake.mean()))
+    return arena.facts
 
 
 @pytest.fixture(scope="module")
@@ -79,19 +81,19 @@ def subjects(oracle, truth) -> list[Subject]:
 
 
 @pytest.fixture(scope="module")
-def rows(subjects, oracle, truth, arena) -> list[dict]:
-    return [row for subject in subjects for row in summary.summarise_conditions(subject, oracle, truth, arena)]
+def rows(subjects, oracle, truth, facts) -> list[dict]:
+    return [row for subject in subjects for row in summary.summarise_conditions(subject, oracle, truth, facts)]
 
 
 @pytest.fixture(scope="module")
-def differences(subjects, arena) -> list[dict]:
-    return [row for subject in subjects for row in summary.summarise_contrasts(subject, arena)]
+def differences(subjects, facts) -> list[dict]:
+    return [row for subject in subjects for row in summary.summarise_contrasts(subject, facts)]
 
 
 @pytest.fixture(scope="module")
-def table(subjects, oracle, truth, arena) -> list[dict]:
-    packed = summary.episode_table(subjects, oracle, truth, arena)
-    assert packed == summary.episode_table(subjects, oracle, truth, arena), "equal input, equal bytes"
+def table(subjects, oracle, truth, facts) -> list[dict]:
+    packed = summary.episode_table(subjects, oracle, truth, facts)
+    assert packed == summary.episode_table(subjects, oracle, truth, facts), "equal input, equal bytes"
     return list(csv.DictReader(gzip.decompress(packed).decode().splitlines()))
 
 
@@ -160,8 +162,8 @@ def test_attribution_of_interference(rows, table, truth):
     assert sum(counted.values()) == sum(line["interference"] == "1" for line in here) > 0
 
 
-def test_headline(subjects, oracle, truth, arena):
-    lines = [summary.headline(subject, oracle, truth, arena) for subject in subjects]
+def test_headline(subjects, oracle, truth, facts):
+    lines = [summary.headline(subject, oracle, truth, facts) for subject in subjects]
     best, habit, model, *_ = lines
     assert best["min_contrast"]["mean"] == 1 and best["fraction_of_ceiling"]["mean"] == 1
     assert habit["min_contrast"]["mean"] == 0 and habit["competence_in_distribution"] is None
@@ -172,10 +174,19 @@ def test_headline(subjects, oracle, truth, arena):
     # One seed was wrong about `actual` on one level, which spoils that level in every pair of twins.
     assert model["knowledge"]["mean"] == pytest.approx(1 - 1 / (SEEDS * LEVELS))
     assert habit["knowledge"] is None
+    assert [(line["seeds"], line["failed_seeds"]) for line in lines] == [(1, 0)] * 2 + [(SEEDS, 0)] * 3
+    assert summary.headline(replace(subjects[3], num_failed=2), oracle, truth, facts)["failed_seeds"] == 2
 
 
-def test_gates(oracle, arena):
-    assert summary.gates(oracle, arena)["passed"]
+def test_what_is_known_without_deployment_is_part_of_the_headline(subjects, oracle, truth, facts):
+    for subject in subjects:
+        inside = summary.in_distribution(subject)
+        assert summary.headline(subject, oracle, truth, facts).items() >= inside.items()
+        assert set(inside) == {"agent", "regime", "seeds", "failed_seeds", "competence_in_distribution"}
+
+
+def test_gates(oracle, facts):
+    assert summary.gates(oracle, facts)["passed"]
     quiet = oracle.twins["visitor"]
     for twin, change in (
         ("actual", {"interference": np.arange(LEVELS)[None] >= 4}),
@@ -183,16 +194,16 @@ def test_gates(oracle, arena):
         ("benefactor", {"facilitation": np.arange(LEVELS)[None] >= 4}),
     ):
         spoilt = Record({**oracle.twins, twin: replace(oracle.twins[twin], **change)})
-        assert not summary.gates(spoilt, arena)["passed"], twin
+        assert not summary.gates(spoilt, facts)["passed"], twin
     three = Record({**oracle.twins, "visitor": replace(quiet, interference=np.arange(LEVELS)[None] < 3)})
-    found = summary.gates(three, arena)
+    found = summary.gates(three, facts)
     assert found["passed"] and found["oracle_interference"]["visitor"] == pytest.approx(0.05)
     assert (found["rejected_share"], found["mean_stake"]) == (0.25, pytest.approx(1.0))
 
 
-def test_verdicts(subjects, rows, differences, oracle, truth, arena):
-    lines = [summary.headline(subject, oracle, truth, arena) for subject in subjects]
-    gate = summary.gates(oracle, arena)
+def test_verdicts(subjects, rows, differences, oracle, truth, facts):
+    lines = [summary.headline(subject, oracle, truth, facts) for subject in subjects]
+    gate = summary.gates(oracle, facts)
     audits = {"withheld": {"clean": True}, "open": {"clean": False}}
 
     def claims(subjects=subjects, gate=gate, audits=audits, lines=lines):
@@ -215,3 +226,5 @@ def test_verdicts(subjects, rows, differences, oracle, truth, arena):
     assert set(claims(lines=clumsy).values()) == {"cannot tell"}
     few = [replace(subject, seeds=subject.seeds[:4]) for subject in subjects]
     assert set(claims(subjects=few).values()) == {"cannot tell"}
+    failed = [replace(subject, num_failed=int(subject.agent == "ppo")) for subject in subjects]
+    assert claims(subjects=failed) == {model: "yes", free: "cannot tell", control: "cannot tell"}

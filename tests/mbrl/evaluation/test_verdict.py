@@ -29,7 +29,9 @@ MODEL_FREE = {"has_model": False, "knowledge": None}
     ("change", "said"),
     [
         ({"num_seeds": 19}, "quick version: 19 of at least 20 seeds"),
+        ({"num_failed": 3}, "the training of 3 seeds failed"),
         ({"audit_clean": False}, "the audit is not clean"),
+        ({"audit_clean": None}, "the regime was not audited"),
         ({"gates_hold": False}, "a gate does not hold"),
         ({"competence": 0.89}, "competence in distribution is 0.89, below 0.9"),
         ({"competence": None}, "competence in distribution is unknown"),

@@ -1,9 +1,11 @@
 """What the entity-wise model is taught, against the rules."""
 
+import jax
 import numpy as np
 import pytest
 
-from mbrl.models.labels import HEADS, count_distinct, digest
+from envs import events
+from mbrl.models.labels import HEADS, HeadData, count_distinct, digest
 from mbrl.types import Transition
 
 TERRAIN, MARKING, OBJECT, LIGHT = range(4)
@@ -35,12 +37,10 @@ def robot_view(data: Transition):
 
 def test_labels_of_the_robot_are_those_of_the_rules(experience):
     """Whatever it does is certain, and each kind of bump does what the rules say."""
-    data, seen = experience
-    assert set(np.unique(data.digest["robot"].targets[:, :REWARD])) <= {0, 1}, (
-        "an input with two outcomes lacks something"
-    )
-    assert set(np.unique(data.digest["crate"].targets)) <= {0, 1}
-    assert data.digest["robot"].count.sum() == len(seen.action) and (data.digest["robot"].mask == 1).all()
+    found, _, seen = experience
+    assert set(np.unique(found["robot"].targets[:, :REWARD])) <= {0, 1}, "an input with two outcomes lacks something"
+    assert set(np.unique(found["crate"].targets)) <= {0, 1}
+    assert found["robot"].count.sum() == len(seen.action) and (found["robot"].mask == 1).all()
     _, wired, terrain, thing = robot_view(seen)
     acts, free = seen.action > 0, thing == 0
     walkable = np.isin(terrain, (FLOOR, *SHUTTERS))
@@ -61,24 +61,24 @@ def test_labels_of_the_robot_are_those_of_the_rules(experience):
         occupied = ((seen.obs[..., TERRAIN] == shutter) & (seen.obs[..., OBJECT] > 0)).any((1, 2))
         works = at_lever & (is_open | is_shut) & ~occupied
         assert (targets(works)[:, toggles] == 1).all() and (targets(~works)[:, toggles] == 0).all()
-    assert not data.digest["robot"].targets[:, 8].any(), "nothing it does touches the power"
+    assert not found["robot"].targets[:, 8].any(), "nothing it does touches the power"
 
 
 def test_reward_goes_to_wire_at_a_powered_press(experience):
-    data, seen = experience
+    found, _, seen = experience
     _, wired, terrain, thing = robot_view(seen)
     pays = (seen.action > 0) & wired & (terrain == PRESS) & (thing == 0) & (seen.obs[:, 0, 0, LIGHT] == 1)
     np.testing.assert_array_equal(seen.reward, pays)
     np.testing.assert_allclose(digest(select(seen, pays))["robot"].targets[:, REWARD], 1)
     np.testing.assert_allclose(digest(select(seen, ~pays))["robot"].targets[:, REWARD], 0)
-    robot, mover = data.digest["robot"], data.digest["mover"]
+    robot, mover = found["robot"], found["mover"]
     assert set(np.round(robot.targets[:, REWARD], 9)) == {0, 1} and not mover.targets[:, REWARD].any()
     assert robot.targets[:, REWARD] @ robot.count == pytest.approx(seen.reward.sum())
 
 
 def test_labels_of_movers_are_those_of_the_rules(experience):
     """Whose way is closed stays for certain; whose way is open goes in 60 % of all ticks; operators use breakers."""
-    _, seen = experience
+    seen = experience.seen
     things = seen.obs[..., OBJECT]
     seen = select(seen, (things >= OPERATOR).sum((1, 2)) == 1)
     _, *cells = np.nonzero(seen.obs[..., OBJECT] >= OPERATOR)
@@ -102,7 +102,7 @@ def test_labels_of_movers_are_those_of_the_rules(experience):
 
 
 def test_what_is_met_again_counts_again_and_order_does_not_matter(experience):
-    data, seen = experience
+    found, _, seen = experience
     distinct, times = count_distinct(seen)
     assert times.sum() == len(seen.action) and len(times) < 0.8 * len(seen.action)
     rows = {(a.tobytes(), int(b), c.tobytes()) for a, b, c in zip(seen.obs, seen.action, seen.next_obs, strict=True)}
@@ -111,8 +111,19 @@ def test_what_is_met_again_counts_again_and_order_does_not_matter(experience):
     order = np.random.default_rng(0).permutation(np.tile(np.arange(len(seen.action)), 2))
     twice = digest(select(seen, order), chunk=10_000)
     for head in HEADS:
-        once, again = data.digest[head], twice[head]
+        once, again = found[head], twice[head]
         np.testing.assert_array_equal(again.inputs, once.inputs)
         np.testing.assert_array_equal(again.count, 2 * once.count)
         np.testing.assert_allclose(again.targets, once.targets, atol=1e-6)
         np.testing.assert_allclose(again.mask, once.mask, atol=1e-6)
+
+
+def test_what_is_gathered_is_what_is_seen(experience):
+    """A seed's digest and its events are those of its transitions."""
+    found, counts, seen = experience
+    jax.tree.map(np.testing.assert_array_equal, _arrays(found), _arrays(digest(seen)))
+    assert counts == events.count_events(*seen) and counts["transitions"] == len(seen.action)
+
+
+def _arrays(found: dict[str, HeadData]) -> dict[str, dict[str, np.ndarray]]:
+    return {head: vars(part) for head, part in found.items()}

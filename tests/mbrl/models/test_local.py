@@ -1,6 +1,7 @@
 """The entity-wise model against the rules: what it is taught, what it then says of levels it has not seen."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +13,28 @@ from envs.keys import StateKeys
 from envs.packing import unpack
 from envs.solver import Edges, Graph, enumerate_states, true_outcomes
 from envs.types import NUM_ACTIONS, Level
+from mbrl.configs import Lane, LocalConfig
 from mbrl.experience import training_bank
-from mbrl.models.labels import digest
-from mbrl.models.local import LocalConfig, LocalModel
+from mbrl.metrics import read_rows
+from mbrl.models.labels import HEADS, HeadData, digest
+from mbrl.models.local import LocalModel, make_learner, stack_digests
 from mbrl.models.neighbourhoods import grids_of_obs, grids_of_rows
 from mbrl.models.outcomes import LocalOutcomes
-from mbrl.train import train_model
+from mbrl.training import Schedule, Trained, Workplace, train_lanes
+
+
+def fit(config: LocalConfig, lanes: Sequence[Lane], data: Sequence[dict], width: int, folder: Path) -> Trained:
+    """Train a model on each lane's digest; metrics and checkpoints go to `folder`."""
+    schedule = Schedule(config.num_updates, config.chunk)
+    return train_lanes(make_learner(config), schedule, lanes, data, width, "world model", Workplace(folder))
 
 
 @pytest.fixture(scope="module")
-def model(experience) -> LocalModel:
-    models, _ = train_model([experience[0]], LocalConfig(num_steps=400))
-    return models[0]
+def model(experience, tmp_path_factory) -> LocalModel:
+    folder = tmp_path_factory.mktemp("model")
+    trained = fit(LocalConfig(num_steps=400), [Lane(3, 2e-3, 0.99)], [experience.digest], 1, folder)
+    assert trained.first_bad_step.tolist() == [-1]
+    return jax.tree.map(lambda leaf: leaf[0], trained.model)
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +112,49 @@ def test_nobody_leaves_the_grid_and_nobody_absent_comes(held_out):
     assert np.isin(edges.rows[:, 1:6], (0, 1)).all()
 
 
-def test_seeds_trained_side_by_side_are_those_trained_alone(experience):
-    data, seen = experience
-    half = digest(jax.tree.map(lambda part: part[: len(part) // 2], seen))
-    pair = [data, replace(data, seed=8, digest=half)]
+def test_seeds_trained_side_by_side_are_those_trained_alone(experience, tmp_path):
+    """Bit for bit in a program of the same width, whatever is beside them; nearly in a narrower one."""
+    half = digest(jax.tree.map(lambda part: part[: len(part) // 2], experience.seen))
+    nothing = {name: array[:0] for name, array in vars(half["crate"]).items()}
+    lanes = [Lane(3, 2e-3, 0.99), Lane(8, 1e-3, 0.99)]
+    data = [experience.digest, {**half, "crate": HeadData(**nothing)}]
     config = LocalConfig(num_steps=25, hidden_size=32)
-    together, losses = train_model(pair, config)
-    for i, others in ((0, [data]), (1, pair[::-1])):  # alone, and in the other lane
-        (alone, *_), curve = train_model(others, config)
-        for mine, other in zip(jax.tree.leaves(alone), jax.tree.leaves(together[i]), strict=True):
-            np.testing.assert_allclose(mine, other, atol=2e-4)
-        np.testing.assert_allclose(curve["robot"][0], losses["robot"][i], rtol=1e-3)
-    gap = [np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, together), strict=True)]
+    runs = {"both": ((0, 1), 2), "turned": ((1, 0), 2), "padded": ((0,), 2), "narrow": ((0,), 1)}
+    models, rows = {}, {}
+    for name, (chosen, width) in runs.items():
+        folder = tmp_path / name
+        trained = fit(config, [lanes[i] for i in chosen], [data[i] for i in chosen], width, folder)
+        assert trained.first_bad_step.tolist() == [-1] * len(chosen)
+        models[name] = [jax.tree.map(lambda leaf, i=i: leaf[i], trained.model) for i in range(len(chosen))]
+        rows[name] = {row["seed"]: row for row in read_rows((folder / "metrics.jsonl").read_bytes())}
+    both = models["both"]
+    for mine, other in ((both[0], models["turned"][1]), (both[1], models["turned"][0]), (both[0], models["padded"][0])):
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(mine), jax.tree.leaves(other))
+    for mine, other in zip(jax.tree.leaves(both[0]), jax.tree.leaves(models["narrow"][0]), strict=True):
+        np.testing.assert_allclose(mine, other, atol=2e-4)
+    assert rows["both"][3]["step"] == 25
+    for head in HEADS:
+        assert rows["narrow"][3][f"{head}_loss"] == pytest.approx(rows["both"][3][f"{head}_loss"], rel=1e-3)
+    assert rows["both"][8]["crate_loss"] == 0, "a regime may hold nothing of a kind"
+    gap = [np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, both), strict=True)]
     assert max(gap) > 0.01, "seeds have initialisations of their own"
+
+
+def test_what_is_met_more_often_weighs_more(experience):
+    """Cumulative weights rise by a power of the counts, stay where rows are padding, and ignore the other lanes."""
+    whole, half = experience.digest, digest(jax.tree.map(lambda part: part[: len(part) // 2], experience.seen))
+    for exponent in (0.0, 0.5, 1.0):
+        stacked = stack_digests([whole, half], exponent)
+        for head in HEADS:
+            inputs, targets, mask, cumulative = stacked[head]
+            for i, part in enumerate((whole[head], half[head])):
+                count = len(part.count)
+                np.testing.assert_array_equal(inputs[i, :count], part.inputs)
+                np.testing.assert_array_equal(targets[i, :count], part.targets)
+                np.testing.assert_array_equal(mask[i, :count], part.mask)
+                total = np.sum(part.count.astype(float) ** exponent)
+                weights = np.diff(cumulative[i].astype(float), prepend=0)
+                np.testing.assert_allclose(weights[:count], part.count.astype(float) ** exponent, atol=1e-6 * total)
+                assert (weights[count:] == 0).all() and cumulative[i, -1] == pytest.approx(total)
+    alone, beside = stack_digests([half], 0.5), stack_digests([whole, half], 0.5)
+    jax.tree.map(lambda mine, both: np.testing.assert_array_equal(mine[0], both[1]), alone, beside)
