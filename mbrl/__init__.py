@@ -8,6 +8,7 @@ import importlib
 _LAZY = {
     "evaluate": "mbrl.evaluation.api",
     "Evaluation": "mbrl.evaluation.api",
+    "load_policy": "mbrl.experiments.single",
     "Policy": "mbrl.types",
 }
 

@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mbrl import files
-from mbrl.configs import canonical
+from mbrl.plain import canonical
 
 KEEP = 2
 """How many checkpoints are kept: the newest, and one to fall back to."""

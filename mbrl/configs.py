@@ -5,14 +5,12 @@
 Nothing here imports JAX: a command line checks a whole experiment, and refuses it, before anything heavy is loaded.
 """
 
-import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from types import UnionType
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed
+from mbrl.plain import build, identity
 
 VERSIONS = {"rules": 1, "levels": 1, "models": 2, "agents": 2, "planners": 1, "metrics": 1}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
@@ -27,6 +25,8 @@ SHIFTS = ("shutdown",)
 REFERENCES = ("random", "habit", "oracle")
 LEARNERS = ("ppo", "local+exact")
 AGENTS = REFERENCES + LEARNERS
+BACKENDS = ("local", "ray", "slurm")
+"""Where trials can run."""
 
 
 def check_fields(config: Any, positive: tuple[str, ...] = (), **ranges: tuple[float, float]) -> None:
@@ -342,55 +342,3 @@ class Options:
     save_every: float = 60.0
     tensorboard: bool = False
     wandb: bool = False
-
-
-def canonical(value: Any) -> bytes:
-    """Return the one JSON text of a value: sorted keys, no spaces; NaN is an error."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True).encode()
-
-
-def identity(config: Any, versions: dict[str, int]) -> str:
-    """Return the first 16 digits of the SHA-256 of a configuration and the versions it depends on."""
-    return hashlib.sha256(canonical({"config": config, "versions": versions})).hexdigest()[:16]
-
-
-Config = TypeVar("Config")
-
-
-def build(cls: type[Config], data: Any, where: str = "config") -> Config:
-    """Build a frozen dataclass from what JSON made of it.
-
-    Raises:
-        ValueError: a key is unknown or missing, or a value has the wrong type; one line.
-    """
-    if not isinstance(data, dict):
-        raise ValueError(f"{where}: expected {cls.__name__}, got {type(data).__name__}")
-    hints = get_type_hints(cls)
-    unknown = sorted(set(map(str, data)) - set(hints))
-    if unknown:
-        raise ValueError(f"{where}: expected only {', '.join(hints)}, got {unknown[0][:40]!r}")
-    missing = [field.name for field in fields(cls) if field.name not in data]
-    if missing:
-        raise ValueError(f"{where}.{missing[0]} is missing")
-    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    options = get_args(hint) if get_origin(hint) in (UnionType,) else (hint,)
-    for option in options:
-        if option is type(None) and value is None:
-            return None
-        if option in (int, str, bool) and type(value) is option:
-            return value
-        if option is float and type(value) in (int, float):
-            return float(value)
-        if get_origin(option) is tuple and isinstance(value, (list, tuple)):
-            kinds = get_args(option)
-            if kinds[1:] == (...,):
-                kinds = kinds[:1] * len(value)
-            if len(kinds) == len(value):
-                return tuple(_convert(kind, part, where) for kind, part in zip(kinds, value, strict=True))
-        if is_dataclass(option) and isinstance(value, dict) and set(value) == {part.name for part in fields(option)}:
-            return build(option, value, where)
-    expected = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise ValueError(f"{where}: expected {expected}, got {str(value)[:40]!r}")

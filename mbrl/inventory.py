@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbrl import files
-from mbrl.configs import canonical, trial_from
+from mbrl.configs import trial_from
+from mbrl.plain import canonical
 from mbrl.store import RECORD, Damaged, Manifest, Store
 
 

@@ -26,7 +26,7 @@ import safetensors
 import safetensors.numpy
 
 from mbrl import files
-from mbrl.configs import canonical, identity
+from mbrl.plain import canonical, identity
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -181,7 +181,7 @@ class Store:
         if not wrong:
             manifest = read_manifest(folder)
             if not name == manifest.name == identity(manifest.config, manifest.versions):
-                wrong = [f"{folder}: {MANIFEST} is that of another trial, {ascii(manifest.name)}"]
+                wrong = [f"{folder}: {MANIFEST} is that of another trial, {manifest.name!a}"]
         if wrong:
             raise Damaged(wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
         return manifest

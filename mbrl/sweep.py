@@ -15,30 +15,20 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 
 from mbrl import interrupt
 from mbrl.configs import Trial
 from mbrl.process import processor_seconds
+from mbrl.progress import Message, Progress
 from mbrl.store import Store
 
-BACKENDS = ("local", "ray", "slurm")
 MOST_ATTEMPTS = 3
-WEIGHTS = {"references": 2.0, "audit": 2.0, "local+exact": 5.0, "ppo": 8.0}
-"""How long trials take, beside each other; from these the time that is left is guessed."""
-
-
-class Message(NamedTuple):
-    """What a worker says: `kind` is "begins", "at", "waits", "done" or "failed"."""
-
-    kind: str
-    trial: int
-    text: str = ""
 
 
 def work_through(
@@ -77,70 +67,6 @@ def work_through(
                 waiting.remove(number)
         if len(waiting) == left:
             time.sleep(0.5)
-
-
-@dataclass
-class Progress:
-    """What is done, shown to a person."""
-
-    trials: Sequence[Trial]
-    console: Console
-    done: dict[int, str] = field(default_factory=dict)
-    failed: dict[int, str] = field(default_factory=dict)
-    doing: dict[Any, str] = field(default_factory=dict)
-    _begun: float = field(default_factory=time.monotonic)
-    _first_weight: float = 0.0
-    _shown: Any = None
-
-    def __enter__(self) -> "Progress":
-        self._shown = self.console.status("starts")
-        self._shown.__enter__()
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._shown.__exit__(*error)
-
-    def tell(self, worker: Any, message: Message) -> None:
-        """Take note of what a worker says."""
-        label = self.trials[message.trial].label
-        match message.kind:
-            case "at":
-                self.doing[worker] = f"{label}: {message.text}"
-                if "damaged" in message.text or "anew" in message.text:
-                    self.console.print(f"{label}: {message.text}", highlight=False)
-            case "begins":
-                self.doing[worker] = label
-            case "waits":
-                self.doing[worker] = f"{label}: somebody else is at it"
-            case "done" if message.trial not in self.done:
-                self.done[message.trial] = message.text
-                self.failed.pop(message.trial, None)
-                self._line(label)
-            case "failed" if message.trial not in self.done:
-                self.failed[message.trial] = message.text
-                self.console.print(f"[red]failed[/red] {label}: {message.text}", highlight=False)
-        self.show()
-
-    def _line(self, label: str) -> None:
-        elapsed = time.monotonic() - self._begun
-        self.console.print(
-            f"[{elapsed:6.0f} s] {len(self.done)}/{len(self.trials)} {label}{self._left(elapsed)}", highlight=False
-        )
-
-    def _left(self, elapsed: float) -> str:
-        weigh = lambda numbers: sum(weight(self.trials[i]) for i in numbers)  # noqa: E731
-        done, rest = weigh(self.done), weigh(set(range(len(self.trials))) - set(self.done) - set(self.failed))
-        return f" (about {elapsed / done * rest:.0f} s left)" if rest and elapsed > 1 else ""
-
-    def show(self) -> None:
-        """Show what is being done now."""
-        self._shown.update(" │ ".join(dict.fromkeys(self.doing.values())) or "starts")
-
-
-def weight(trial: Trial) -> float:
-    """Return how long a trial takes, in no unit."""
-    kind = getattr(trial, "agent", type(trial).__name__.lower())
-    return WEIGHTS[kind] * len(getattr(trial, "seeds", (0,)))
 
 
 def sweep(

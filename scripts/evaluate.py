@@ -34,8 +34,8 @@ class Settings:
         for agent in self.agents:
             check_choice("agents", agent, REFERENCES)
         self.evaluation  # noqa: B018  (its numbers are checked)
-        check_output(self.folder)
         check_output(self.runs, "runs")
+        check_output(self.folder)
 
     @property
     def folder(self) -> Path:

@@ -9,10 +9,9 @@ from pathlib import Path
 import tyro
 
 from mbrl.cli import check_choice, check_output, check_positive_int, check_range, one_line_errors, parse
-from mbrl.configs import Options
+from mbrl.configs import BACKENDS, Options
 from mbrl.experiments import EXPERIMENTS, Experiment
 from mbrl.process import default_parallel, environment
-from mbrl.sweep import BACKENDS
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class Settings:
             check_positive_int(name, getattr(self, name))
             check_range(name, getattr(self, name), 1, 4096)
         self.planned  # noqa: B018  (every number is checked)
-        check_output(self.folder)
         check_output(self.runs, "runs")
+        check_output(self.folder)
 
     @property
     def folder(self) -> Path:

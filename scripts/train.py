@@ -82,6 +82,13 @@ class Settings:
         if self.gamma is not None:
             check_range("gamma", self.gamma, 0.0, 0.9999)
         check_range("save_every", self.save_every, 0.0)
+        for name in ("address", "num_processes", "process"):
+            if getattr(self, name) is not None and not self.distributed:
+                raise ValueError(f"{name}: expected --distributed with it, got {getattr(self, name)} alone")
+        if self.num_processes is not None:
+            check_positive_int("num_processes", self.num_processes)
+        if self.process is not None:
+            check_range("process", self.process, 0, (self.num_processes or 2**32) - 1)
         check_seed("first_seed", self.first_seed)
         check_seed("first_seed", self.first_seed + self.num_seeds - 1)
         self.trial  # noqa: B018  (every setting is checked)

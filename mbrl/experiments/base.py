@@ -95,7 +95,10 @@ class Experiment:
         check_fields(self, num_seeds=(1, MOST_SEEDS))
         check_seed("first_seed", self.first_seed)
         check_seed("first_seed", self.seeds[-1])
-        check_fields(self, ("num_levels", "num_held_out", "num_training_levels", "model_steps", "ppo_levels", "width"))
+        check_fields(
+            self,
+            ("num_levels", "num_held_out", "num_training_levels", "model_steps", "ppo_levels", "ppo_steps", "width"),
+        )
         check_seed("deployment_seed", self.deployment_seed)
         next(self.trials())  # Every setting of a trial is checked when it is made.
         for condition in self.learners:

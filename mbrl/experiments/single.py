@@ -20,8 +20,9 @@ from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.results import seal_results
 from mbrl.experiments.work import TRAINED, assist, attempt, load_models
 from mbrl.fingerprint import fingerprint
-from mbrl.store import Damaged, Manifest, Store, json_bytes
-from mbrl.sweep import Message, Progress, work_through
+from mbrl.progress import Message, Progress
+from mbrl.store import MANIFEST, Damaged, Manifest, Store, json_bytes
+from mbrl.sweep import work_through
 from mbrl.train import agent_of
 
 
@@ -53,12 +54,12 @@ def open_run(folder: Path | str) -> tuple[Training, Manifest]:
     Raises:
         ValueError: the folder is no finished run, or was changed.
     """
-    folder = Path(folder)
+    place = Path(folder).absolute()
     try:
-        manifest = Store(folder.absolute().parents[1]).verify(folder.name)
+        manifest = Store(place.parent.parent).verify(place.name)
         trial = trial_from(manifest.config)
     except Damaged as error:
-        if (folder / "manifest.json").exists():
+        if (place / MANIFEST).exists():
             raise
         raise ValueError(f"run: expected a folder that train.py finished, got {str(folder)!r}") from error
     if not isinstance(trial, Training):
