@@ -4,17 +4,20 @@
 PY := .venv/bin/python
 export PYTHON
 
-.PHONY: help setup demo test slow lint
+.PHONY: help setup demo headline test slow lint
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make .venv (the other targets do it by themselves)
 	@scripts/setup.sh
 
 demo: setup ## the headline experiment, small: table, verdict and figures under runs/demo
 	@$(PY) scripts/sweep.py demo
+
+headline: setup ## the headline experiment at full size, 20 seeds × 256 levels; stop it when you like, it goes on
+	@$(PY) scripts/sweep.py withheld
 
 test: setup ## all tests but the slow ones
 	@$(PY) -m pytest -q

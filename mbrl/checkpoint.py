@@ -6,7 +6,6 @@ trial's lock (see `mbrl.store`) says which.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mbrl import files
-from mbrl.plain import canonical
+from mbrl.plain import canonical, read_json
 
 KEEP = 2
 """How many checkpoints are kept: the newest, and one to fall back to."""
@@ -31,7 +30,10 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every save.
 
     def save(self, step: int, state: Any, notes: dict) -> None:
-        """Save a pytree of device arrays, and what the host notes beside it; older checkpoints but one are removed."""
+        """Save a pytree of device arrays, and what the host notes beside it.
+
+        Older checkpoints but one are removed, and all later ones: they were passed over.
+        """
         files.make_folder(self.folder)
         place, seal = self.folder / str(step), self.folder / f"{step}.json"
         files.remove(seal)
@@ -40,7 +42,9 @@ class Checkpoints:
             checkpointer.save(place.absolute(), [np.asarray(leaf) for leaf in _plain_leaves(state)])
         body = {"files": _hashes(place), "notes": notes}
         files.write_whole(seal, canonical({**body, "checksum": _sha(canonical(body))}))
-        for old in self.steps()[:-KEEP]:
+        steps = self.steps()
+        number = steps.index(step) + 1
+        for old in steps[: max(0, number - KEEP)] + steps[number:]:
             files.remove(self.folder / f"{old}.json")
             files.remove(self.folder / str(old))
 
@@ -49,13 +53,20 @@ class Checkpoints:
         names = [name.removesuffix(".json") for name in files.names_in(self.folder) if name.endswith(".json")]
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def restore(self, like: Any) -> tuple[int, Any, dict] | None:
-        """Return step, state and notes of the newest checkpoint that is whole and fits `like`, or None."""
+    def restore(self, like: Any, check: Callable[[dict], None] = lambda notes: None) -> tuple[int, Any, dict] | None:
+        """Return step, state and notes of the newest checkpoint that is whole and fits `like`, or None.
+
+        Args:
+            like: a pytree of arrays of the shapes and types expected.
+            check: raises ValueError where what the notes speak of is not there.
+        """
         for step in reversed(self.steps()):
             place = self.folder / str(step)
             try:
                 notes = self._verify(step)
-                return step, self._load(place, like), notes
+                state = self._load(place, like)
+                check(notes)
+                return step, state, notes
             except (ValueError, KeyError, TypeError, OSError) as error:
                 reason = str(error).split("\n")[0]
                 self._report(f"checkpoint {place} is damaged ({reason}): the one before it is used")
@@ -64,7 +75,7 @@ class Checkpoints:
     def _verify(self, step: int) -> dict:
         """Return the notes of a checkpoint after checking all of its files."""
         try:
-            body = json.loads(files.read(self.folder / f"{step}.json"))
+            body = read_json(files.read(self.folder / f"{step}.json"))
             whole = body.pop("checksum") == _sha(canonical(body))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             whole = False
@@ -80,7 +91,7 @@ class Checkpoints:
         shapes = jax.eval_shape(_plain_leaves, like)
         wanted = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
         with _checkpointer() as checkpointer:
-            arguments = ocp.checkpoint_utils.construct_restore_args(wanted)
+            arguments = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), wanted)  # converts nothing
             stored = checkpointer.restore(place.absolute(), item=wanted, restore_args=arguments)
         for leaf, want in zip(jax.tree.leaves(stored), jax.tree.leaves(wanted), strict=True):
             if leaf.shape != want.shape or leaf.dtype != want.dtype:

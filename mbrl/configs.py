@@ -173,7 +173,8 @@ class PPOConfig:
 
 def largest_divisor(number: int, bound: int) -> int:
     """Return the largest divisor of a number within a bound, so that all chunks of a run are of one length."""
-    return max(k for k in range(1, bound + 1) if number % k == 0)
+    small = [k for k in range(1, math.isqrt(number) + 1) if number % k == 0]
+    return max(k for k in (*small, *(number // k for k in small)) if k <= bound)
 
 
 class Lane(NamedTuple):
@@ -316,7 +317,7 @@ def trial_from(config: Any) -> Trial:
     """
     kinds: dict[str, type[Trial]] = {kind.__name__.lower(): kind for kind in (References, Audit, Training)}
     task = config.get("task") if isinstance(config, dict) else None
-    if task not in kinds:
+    if not isinstance(task, str) or task not in kinds:
         raise ValueError(f"config.task: expected one of {', '.join(kinds)}, got {str(task)[:40]!r}")
     return build(kinds[task], {name: value for name, value in config.items() if name != "task"})
 

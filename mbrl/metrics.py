@@ -1,10 +1,11 @@
 """The learning curve as it grows: one JSON object per line, and whatever else wants to see it.
 
-A row has `step`, `lane`, `seed` and numbers. The file's length is part of a checkpoint (the cursor): going on from it
-cuts off the rows that came later, so that nothing is counted twice. TensorBoard and W&B are told each row as well; they
-are for watching, the file is the record.
+A row has `step`, `lane`, `seed` and numbers. The file's length and hash are part of a checkpoint (the mark): going on
+from it cuts off the rows that came later, so that nothing is counted twice. TensorBoard and W&B are told each row as
+well; they are for watching, the file is the record.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -35,16 +36,22 @@ class Curve:
         self.path, self.cursor, self._watchers = path, 0, watchers
         files.make_folder(path.parent)
 
-    def cut(self, cursor: int) -> None:
-        """Go back to where the file was `cursor` bytes long.
+    def mark(self) -> tuple[int, str]:
+        """Return how long the file is, and its hash."""
+        return self.cursor, hashlib.sha256(self._beginning(self.cursor)).hexdigest()
+
+    def cut(self, cursor: int, digest: str) -> None:
+        """Go back to a mark.
 
         Raises:
-            ValueError: it is shorter than that.
+            ValueError: the rows up to there are missing or were changed.
         """
-        length = self.path.stat().st_size if self.path.exists() else 0
-        if length < cursor:
-            raise ValueError(f"{self.path}: expected at least {cursor} bytes, got {length}")
+        if hashlib.sha256(self._beginning(cursor)).hexdigest() != digest:
+            raise ValueError(f"{self.path.name} was changed")
         self.cursor = cursor
+
+    def _beginning(self, cursor: int) -> bytes:
+        return files.read(self.path)[:cursor] if cursor else b""
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows."""
@@ -63,29 +70,38 @@ def read_rows(content: bytes) -> list[Row]:
     return [json.loads(line) for line in content.decode().splitlines()]
 
 
+def by_lane(content: bytes) -> bytes:
+    """Sort the rows of a metrics file by lane and step: their order depends on how many lanes ran at once."""
+    lines = content.splitlines(keepends=True)
+    order = [(row["lane"], row["step"]) for row in read_rows(content)]
+    return b"".join(line for _, line in sorted(zip(order, lines, strict=True)))
+
+
 class TensorBoard:
-    """Event files that TensorBoard shows, by seed and metric."""
+    """Event files that TensorBoard shows, a run for every lane."""
 
     def __init__(self, folder: Path):
         from tensorboardX import SummaryWriter
 
-        self._make: Any = lambda step: SummaryWriter(str(folder), purge_step=step)
-        self._writer: Any = None
+        self._make: Any = lambda lane, step: SummaryWriter(str(folder / lane), purge_step=step)
+        self._writers: dict[str, Any] = {}
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Show rows; those that an earlier, interrupted run showed from here on are taken back."""
-        if self._writer is None:
-            self._writer = self._make(int(rows[0]["step"] or 0))
+        """Show rows; those of a lane that an earlier, interrupted run showed from here on are taken back."""
         for row in rows:
+            lane = _lane(row)
+            if lane not in self._writers:
+                self._writers[lane] = self._make(lane, int(row["step"] or 0))
             for name, value in row.items():
-                if name not in ("step", "lane", "seed") and value is not None:
-                    self._writer.add_scalar(f"{name}/seed {row['seed']}", value, row["step"])
-        self._writer.flush()
+                if name not in _PLACE and value is not None and math.isfinite(value):
+                    self._writers[lane].add_scalar(name, value, row["step"])
+        for writer in self._writers.values():
+            writer.flush()
 
     def close(self) -> None:
         """Write what is buffered."""
-        if self._writer is not None:
-            self._writer.close()
+        for writer in self._writers.values():
+            writer.close()
 
 
 class WandB:
@@ -105,7 +121,7 @@ class WandB:
     def write(self, rows: Sequence[Row]) -> None:
         """Send rows."""
         for row in rows:
-            numbers = {f"{name}/seed {row['seed']}": value for name, value in row.items() if name not in _PLACE}
+            numbers = {f"{name}/{_lane(row)}": value for name, value in row.items() if name not in _PLACE}
             self._run.log({**numbers, "step": row["step"]})
 
     def close(self) -> None:
@@ -114,3 +130,7 @@ class WandB:
 
 
 _PLACE = ("step", "lane", "seed")
+
+
+def _lane(row: Row) -> str:
+    return f"lane {row['lane']}, seed {row['seed']}"

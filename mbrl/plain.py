@@ -8,6 +8,7 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -21,6 +22,18 @@ def canonical(value: Any) -> bytes:
 def identity(config: Any, versions: dict[str, int]) -> str:
     """Return the first 16 digits of the SHA-256 of a configuration and the versions it depends on."""
     return hashlib.sha256(canonical({"config": config, "versions": versions})).hexdigest()[:16]
+
+
+def read_json(content: bytes) -> Any:
+    """Return what JSON bytes in UTF-8 hold.
+
+    Raises:
+        ValueError: they are none.
+    """
+    try:
+        return json.loads(content.decode())
+    except RecursionError:
+        raise ValueError("expected JSON, got too many brackets") from None
 
 
 Config = TypeVar("Config")
@@ -51,7 +64,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return None
         if option in (int, str, bool) and type(value) is option:
             return value
-        if option is float and type(value) in (int, float):
+        if option is float and (type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)):
             return float(value)
         if get_origin(option) is tuple and isinstance(value, (list, tuple)):
             kinds = get_args(option)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 
 from mbrl.configs import Trial
 
@@ -48,7 +49,7 @@ class Progress:
             case "at":
                 self.doing[worker] = f"{label}: {message.text}"
                 if "damaged" in message.text or "anew" in message.text:
-                    self.console.print(f"{label}: {message.text}", highlight=False)
+                    self.console.print(f"{label}: {message.text}", markup=False, highlight=False)
             case "begins":
                 self.doing[worker] = label
             case "waits":
@@ -59,7 +60,7 @@ class Progress:
                 self._line(label)
             case "failed" if message.trial not in self.done:
                 self.failed[message.trial] = message.text
-                self.console.print(f"[red]failed[/red] {label}: {message.text}", highlight=False)
+                self.console.print(f"[red]failed[/red] {escape(f'{label}: {message.text}')}", highlight=False)
         self.show()
 
     def _line(self, label: str) -> None:
@@ -75,7 +76,7 @@ class Progress:
 
     def show(self) -> None:
         """Show what is being done now."""
-        self._shown.update(" │ ".join(dict.fromkeys(self.doing.values())) or "starts")
+        self._shown.update(escape(" │ ".join(dict.fromkeys(self.doing.values()))) or "starts")
 
 
 def weight(trial: Trial) -> float:

@@ -26,7 +26,7 @@ import safetensors
 import safetensors.numpy
 
 from mbrl import files
-from mbrl.plain import canonical, identity
+from mbrl.plain import canonical, identity, read_json
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -99,7 +99,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     text = _read(folder, MANIFEST)
     try:
-        body = json.loads(text)
+        body = read_json(text)
         checksum = body.pop("checksum")
         whole = checksum == _sha(canonical(body)) and text == _sealed(body) and body["schema"] == SCHEMA
         listed = {name: entry["sha256"] for name, entry in body["files"].items()}
@@ -226,18 +226,6 @@ class Store:
 def json_bytes(content: Any) -> bytes:
     """Return JSON in which what is not finite is null."""
     return (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode()
-
-
-def read_json(content: bytes) -> Any:
-    """Return what JSON bytes hold.
-
-    Raises:
-        ValueError: they are none.
-    """
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError("expected JSON, got too many brackets") from None
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ computed; one whose worker died is tried again and goes on from its last checkpo
 
 import multiprocessing
 import os
+import secrets
 import time
 import traceback
 from collections import Counter
@@ -233,7 +234,10 @@ def _ray(progress: Progress, root: Path, options: Any, count: int, variables: di
         import ray
     except ImportError:
         raise ValueError("backend: expected the extra `ray` to be installed: pip install -e '.[ray]'") from None
-    where: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": count, "include_dashboard": False}
+    where: dict[str, Any] = {}
+    if not os.environ.get("RAY_ADDRESS"):  # A cluster of one's own, with a token that is forgotten with it.
+        where = {"num_cpus": count, "include_dashboard": False}
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables}, **where)
     try:
         run: Any = ray.remote(num_cpus=1, max_retries=MOST_ATTEMPTS, max_calls=0)(lambda job: job())

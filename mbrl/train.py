@@ -27,8 +27,9 @@ from mbrl.models.labels import HEADS, HeadData, digest
 from mbrl.models.local import LocalModel
 from mbrl.models.local import make_learner as make_local
 from mbrl.models.outcomes import LocalOutcomes
+from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners
-from mbrl.store import arrays_bytes, json_bytes, read_arrays, read_json
+from mbrl.store import arrays_bytes, json_bytes, read_arrays
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.types import Rates
 

@@ -100,19 +100,18 @@ def _train_group(learner, schedule, lanes, data, padded, count, purpose, place: 
     report("compiles")
     states = init(devices.put(keys), stacked, devices.put(rates))
     state = devices.fetch(states)
-    notes: dict[str, Any] = {"cursor": curve.cursor, "first_bad": [-1] * count, "counts": [{}] * count}
-    found = checkpoints.restore(state) if devices.is_leader else None
+    notes: dict[str, Any] = {"first_bad": [-1] * count, "counts": [{}] * count}
+    found = checkpoints.restore(state, lambda notes: curve.cut(*notes["rows"])) if devices.is_leader else None
     done = int(devices.share(np.int32(0 if found is None else found[0])))
     if found is not None:
         report(f"goes on at update {done:,}")
         notes = found[2]
     if done:
         states = devices.put(devices.share(state if found is None else found[1]))
-    curve.cut(notes["cursor"])
     first_bad, counts = np.array(notes["first_bad"]), [dict(part) for part in notes["counts"]]
 
     def save(whole: Any) -> None:
-        notes = {"cursor": curve.cursor, "first_bad": first_bad.tolist(), "counts": counts}
+        notes = {"rows": curve.mark(), "first_bad": first_bad.tolist(), "counts": counts}
         checkpoints.save(done, whole, notes)
 
     begun, begun_at, saved = time.monotonic(), done, time.monotonic()

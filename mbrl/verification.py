@@ -42,8 +42,12 @@ def _trial(store: Store, name: str) -> list[str]:
     try:
         manifest = store.verify(name)
         return _reward_sums(manifest)
-    except (Damaged, ValueError, KeyError, TypeError) as error:
-        return [str(error) if str(folder) in str(error) else f"{folder}: {error}"]
+    except Exception as error:  # Whatever a file that was sealed so may hold.
+        return [_line(folder, error)]
+
+
+def _line(folder: Path, error: Exception) -> str:
+    return str(error) if isinstance(error, Damaged) else f"{folder}: {error!r}"
 
 
 def reward_sums(arrays: dict[str, np.ndarray]) -> dict[str, float]:
@@ -69,8 +73,8 @@ def _results(folder: Path, store: Store) -> list[str]:
     try:
         summary = manifest.read_json("summary.json")
         return _means(manifest, summary) + _origins(folder, summary, store)
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
-        return [str(error) if str(folder) in str(error) else f"{folder}: {error!r}"]
+    except Exception as error:
+        return [_line(folder, error)]
 
 
 def _means(manifest: Manifest, summary: dict) -> list[str]:

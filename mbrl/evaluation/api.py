@@ -46,18 +46,19 @@ def evaluate(policy: Any, shift: str = "shutdown", num_levels: int = 64, seed: i
     """Play a policy on the levels of a shift and their twins and score it.
 
     Args:
-        policy: a pytree, pure and unbatched (see `mbrl.types`), whose actions outside 0..4 count as NOOP; or a plain
-            callable `obs -> action` for policies of the host.
+        policy: a pytree, pure and unbatched (see `mbrl.types`), whose actions outside 0..4 count as NOOP; an agent of one
+            seed that plans ahead, such as `mbrl.load_policy` returns; or a plain callable `obs -> action` for policies
+            of the host.
         shift: key of `envs.SHIFTS`.
         num_levels: levels per twin.
         seed: integer in [0, 2³²) that the levels and the movers' draws follow from.
 
     Raises:
         ValueError: an argument is out of range, or a callable chose an action outside 0..4.
-        TypeError: the policy is neither.
+        TypeError: the policy is none of these.
     """
-    follows_protocol = isinstance(policy, Policy)
-    if not follows_protocol and not callable(policy):
+    follows_protocol, plans = isinstance(policy, Policy), isinstance(policy, Planners)
+    if not follows_protocol and not plans and not callable(policy):
         raise TypeError(f"policy: expected begin and act, or a callable obs -> action, got {type(policy).__name__}")
     if follows_protocol and jax.tree_util.all_leaves([policy]):
         raise TypeError(f"policy: expected a pytree, such as a flax.struct.dataclass, got {type(policy).__name__}")

@@ -13,7 +13,8 @@ from rich.console import Console
 from mbrl import files, interrupt
 from mbrl.configs import VERSIONS, Options
 from mbrl.experiments.base import Experiment
-from mbrl.store import RESERVATION, Store, json_bytes, read_json
+from mbrl.plain import read_json
+from mbrl.store import RESERVATION, Store, json_bytes
 from mbrl.sweep import sweep
 
 

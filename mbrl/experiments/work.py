@@ -32,9 +32,10 @@ from mbrl.evaluation.arena import Arena, Record, TrainingArena
 from mbrl.evaluation.knowledge import Expectations, expectations
 from mbrl.experience import training_levels
 from mbrl.fingerprint import fingerprint
-from mbrl.metrics import TensorBoard, WandB, Watcher
+from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
+from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners, decode_all
-from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays, read_json
+from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import agent_of, blank_model, planners_of, train_model, train_ppo
 from mbrl.training import Trained, Workplace
 from mbrl.verification import reward_sums
@@ -224,11 +225,11 @@ def _train(trial: Training, folder: Path, options: Options, report, times: Times
             watcher.close()
         leaves = jax.tree_util.tree_leaves_with_path(trained.model)
         lanes = [
-            lane._asdict() | {"first_bad_step": int(bad) if bad >= 0 else None, "events": counts}
+            lane._asdict() | {"first_bad_step": int(bad) if bad >= 0 else None, "events": dict(sorted(counts.items()))}
             for lane, bad, counts in zip(trial.lanes, trained.first_bad_step, trained.counts, strict=True)
         ]
         parts.put("weights.safetensors", arrays_bytes({jax.tree_util.keystr(at): leaf for at, leaf in leaves}))
-        parts.put("curve.jsonl", files.read(folder / "metrics.jsonl"))
+        parts.put("curve.jsonl", by_lane(files.read(folder / "metrics.jsonl")))
         parts.put("lanes.json", json_bytes(lanes))
     contents = {file: parts.get(part) for file, part in TRAINED.items()}
     if trial.evaluation is not None:

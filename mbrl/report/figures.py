@@ -8,7 +8,8 @@ import numpy as np
 
 from mbrl import files
 from mbrl.files import write_whole
-from mbrl.store import MANIFEST, read_json, read_manifest, seal
+from mbrl.plain import read_json
+from mbrl.store import MANIFEST, read_manifest, seal
 
 _TWIN_MARKS = {
     "no_human": "o",
