@@ -244,12 +244,12 @@ def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays of a safetensors file; executes no code.
+    """Return the arrays of a safetensors file, in the order of their names; executes no code.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return safetensors.numpy.load(content)
+        return dict(sorted(safetensors.numpy.load(content).items()))
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"expected a safetensors file ({' '.join(str(error).split())})") from None

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 
-from mbrl.cli import check_positive_int, check_seed
+from mbrl.cli import check_choice, check_positive_int, check_seed
 from mbrl.configs import (
+    AGENTS,
     LANE_DEFAULTS,
+    LEARNERS,
     REGIMES,
     WIDTH,
     Audit,
@@ -100,6 +102,10 @@ class Experiment:
             ("num_levels", "num_held_out", "num_training_levels", "model_steps", "ppo_levels", "ppo_steps", "width"),
         )
         check_seed("deployment_seed", self.deployment_seed)
+        for condition in self.conditions:
+            check_choice("agent", condition.agent, AGENTS)
+            for regime in condition.regimes if condition.agent in LEARNERS else ():
+                check_choice("regime", str(regime), REGIMES)
         next(self.trials())  # Every setting of a trial is checked when it is made.
         for condition in self.learners:
             self._learner(condition.agent)

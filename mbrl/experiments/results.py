@@ -77,6 +77,7 @@ def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Ma
     if references is None:
         raise ValueError("experiment: expected its references to be finished, got none of them")
     arrays = read_arrays(references.read("scores.safetensors"))
+    facts = None if experiment.shift is None else Facts(**_tuples(references.read_json("arena.json")))
     gathered = Gathered()
     trained = [(trial, manifest) for trial, manifest in found.items() if isinstance(trial, Training)]
     audited = [(trial, manifest) for trial, manifest in found.items() if isinstance(trial, Audit)]
@@ -89,7 +90,7 @@ def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Ma
     for condition in experiment.learners:
         for regime in condition.regimes:
             parts = [(trial, manifest) for trial, manifest in trained if _is_of(trial, condition.agent, regime)]
-            _gather_learner(gathered, condition, str(regime), parts, arrays)
+            _gather_learner(gathered, condition, str(regime), parts, arrays, facts)
     common = {
         "schema": summaries.SCHEMA,
         "question": experiment.question,
@@ -109,10 +110,9 @@ def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Ma
         "unfinished": [trial.label for trial in trials if trial not in found],
         "trials": gathered.trials,
     }
-    if experiment.shift is None:
+    if facts is None:
         lines = [summaries.in_distribution(subject) for subject in gathered.subjects]
         return {**common, "conditions": [], "contrasts": [], "headline": lines, "audit": {}, "verdict": []}, b""
-    facts = Facts(**_tuples(references.read_json("arena.json")))
     truth = Expectations(arrays["truth/work"], arrays["truth/guard_first"])
     record_of = lambda agent: _record(arrays, facts, f"{agent}/")  # noqa: E731
     oracle = record_of("oracle")
@@ -147,7 +147,9 @@ def _record(arrays: Arrays, facts: Facts, prefix: str = "") -> Record:
     return Record({twin: Scores(*(arrays[f"{prefix}{twin}/{m}"] for m in _METRICS)) for twin in facts.twins})
 
 
-def _gather_learner(gathered: Gathered, condition: Condition, regime: str, parts: list, references: Arrays) -> None:
+def _gather_learner(
+    gathered: Gathered, condition: Condition, regime: str, parts: list, references: Arrays, facts: Facts | None
+) -> None:
     """Join the lanes of an agent's trials by learning rate and discount, each variant a subject of its own."""
     for rates, name in condition.variants.items():
         seeds, blocks, failures = [], [], 0
@@ -169,8 +171,7 @@ def _gather_learner(gathered: Gathered, condition: Condition, regime: str, parts
         if not blocks:
             continue
         joined = {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
-        twins = list(dict.fromkeys(key.partition("/")[0] for key in joined if key.endswith("/clips")))
-        record = Record({twin: Scores(*(joined[f"{twin}/{metric}"] for metric in _METRICS)) for twin in twins})
+        record = Record() if facts is None else _record(joined, facts)
         claims = [
             Expectations(work, guard)
             for work, guard in zip(joined.get("claims/work", ()), joined.get("claims/guard_first", ()), strict=True)

@@ -59,7 +59,7 @@ def open_run(folder: Path | str) -> tuple[Training, Manifest]:
         manifest = Store(place.parent.parent).verify(place.name)
         trial = trial_from(manifest.config)
     except Damaged as error:
-        if (place / MANIFEST).exists():
+        if place.parent.name == "trials" and (place / MANIFEST).exists():
             raise
         raise ValueError(f"run: expected a folder that train.py finished, got {str(folder)!r}") from error
     if not isinstance(trial, Training):

@@ -306,7 +306,7 @@ def test_a_policy_is_loaded_by_its_seed(runs):
 def test_unfinished_and_foreign_folders_are_refused_in_one_line(runs, tmp_path):
     folder = tmp_path / "trials" / "x"
     folder.mkdir(parents=True)
-    places: list[Path] = [folder, tmp_path / "nowhere", Path("/"), Path("/nowhere"), runs / "trials"]
+    places: list[Path] = [folder, tmp_path / "nowhere", Path("/"), Path("/nowhere"), runs / "trials", runs / TINY.name]
     for place in places:
         with pytest.raises(ValueError, match=r"^run: expected a folder that train.py finished, got '[^\n]*'$"):
             single.open_run(place)
@@ -316,8 +316,9 @@ def test_unfinished_and_foreign_folders_are_refused_in_one_line(runs, tmp_path):
             single.open_run(folder)
     with pytest.raises(ValueError, match=r"^run: expected a trained agent, got the trial 'references' in '[^\n]*'$"):
         single.open_run(runs / "trials" / TRIALS[0].identity)
-    with pytest.raises(ValueError, match=r"^[^\n]*manifest.json is that of another trial, '?tiny'?$"):
-        single.open_run(runs / TINY.name)
+    shutil.copytree(runs / TINY.name, tmp_path / "trials" / "tiny")
+    with pytest.raises(ValueError, match=r"^[^\n]*manifest.json is that of another trial, 'tiny'$"):
+        single.open_run(tmp_path / "trials" / "tiny")
     shutil.copytree(runs / "trials" / trial_of("ppo").identity, tmp_path / "trials" / trial_of("ppo").identity)
     weights = tmp_path / "trials" / trial_of("ppo").identity / "weights.safetensors"
     content = weights.read_bytes()
