@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
+from scipy.sparse import csr_array
 
 from envs import rules
 from envs.battery import SHIFTS, Deployment
@@ -232,11 +233,7 @@ def _strays(
         _, group = np.unique(group * (column.max() + 1) + column, return_inverse=True)
     _, first = np.unique(group, return_index=True)
     model = first[group]
-    to, weight = group[graph.successor], graph.probability
-    model_to, model_weight = to[model[:, None], as_if], weight[model[:, None], as_if]
-
-    def mass(outcomes, weights):  # that falls on each next projection of the state
-        return sum((outcomes[..., i, None] == to) * weights[..., i, None] for i in range(to.shape[-1]))
-
-    wrong = np.abs(mass(to, weight) - mass(model_to, model_weight)) > _TOLERANCE
-    return np.any(wrong & (weight > 0), axis=-1), model
+    count = len(group)
+    mass = graph.transition @ csr_array((np.ones(count), (np.arange(count), group)))  # on each next projection
+    wrong = abs(mass - mass[(model[:, None] * NUM_ACTIONS + as_if).reshape(-1)]) > _TOLERANCE
+    return np.diff(wrong.tocsr().indptr).reshape(as_if.shape) > 0, model

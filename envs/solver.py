@@ -1,10 +1,11 @@
 """Exact solution of levels: enumerate what can be reached, then iterate values.
 
-    outcomes(rows) ──► Graph: successor[s, a, k], probability[s, a, k], reward[s, a] ──► V(s) = maxₐ r + γ Σₖ p V(s')
+    outcomes(rows) ──► Graph: transition[s · 5 + a, s'], reward[s, a] ──► V(s) = maxₐ r + γ Σₛ′ p V(s')
 
 The rules, or any model that gives a distribution over next states, can be solved: an `Outcomes` function is all that is
-asked. Enumeration is sparse and dynamic and runs on the host, for many levels at once; the rules, the models and value
-iteration run under jit. States are merged when their observations are equal, which is what a policy can tell apart.
+asked. The rules and the models run under jit; the graph, whose size nobody knows beforehand and which is very sparse, is
+a sparse matrix on the host, with many levels in one. States are merged when their observations are equal, which is
+what a policy can tell apart.
 
 Reference: Puterman (1994), Markov Decision Processes, §6.5 (modified policy iteration).
 """
@@ -15,11 +16,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse import csr_array
 
 from envs import rules
 from envs.keys import KeyIndex, StateKeys
 from envs.levels import stack_levels
-from envs.packing import bucket, first_rows, unpack
+from envs.packing import first_rows, unpack
 from envs.types import MOBILITY, NUM_ACTIONS, Level
 
 MAX_STATES = 2_000_000
@@ -51,16 +53,23 @@ Outcomes = Callable[[Level, np.ndarray, np.ndarray], Edges]
 
 @dataclass(frozen=True)
 class Graph:
-    """A Markov decision process over `s` enumerated states, `k` outcomes at most; level `i` starts in `start[i]`."""
+    """A Markov decision process over `s` enumerated states; level `i` starts in state `start[i]`.
+
+    Row `state · 5 + action` of `transition` is the distribution over next states.
+    """
 
     bank: Level
     rows: np.ndarray  # int16[s, features]
     level: np.ndarray  # int32[s]
     key: np.ndarray  # uint64[s]
     start: np.ndarray  # int32[levels]
-    successor: np.ndarray  # int32[s, 5, k]
-    probability: np.ndarray  # float32[s, 5, k]
-    reward: np.ndarray  # float32[s, 5]
+    transition: csr_array  # float64[s · 5, s]
+    reward: np.ndarray  # float64[s, 5]
+
+    def follow(self, policy: np.ndarray) -> tuple[csr_array, np.ndarray]:
+        """Return the Markov chain `[s, s]` and the rewards `[s]` of playing `policy`, an action for each state."""
+        rows = np.arange(len(policy)) * NUM_ACTIONS + policy
+        return self.transition[rows], self.reward.reshape(-1)[rows]
 
 
 def true_outcomes(mobility: float = MOBILITY) -> Outcomes:
@@ -157,104 +166,67 @@ def enumerate_states(
         all_rows.append(rows)
         all_level.append(level)
         all_key.append(np.concatenate(found_key))
-    width = max(part[0].shape[-1] for part in parts)
-    successor, probability = (
-        np.concatenate([np.pad(part[j], ((0, 0), (0, 0), (0, width - part[j].shape[-1]))) for part in parts])
-        for j in range(2)
-    )
+    counts, child, probability, reward = (np.concatenate(part) for part in zip(*parts, strict=True))
+    places = np.concatenate([[0], np.cumsum(counts)])
     return Graph(
         bank=bank,
         rows=np.concatenate(all_rows),
         level=np.concatenate(all_level),
         key=np.concatenate(all_key),
         start=start.astype(np.int32),
-        successor=successor,
-        probability=probability,
-        reward=np.concatenate([part[2] for part in parts]),
+        transition=csr_array((probability, child, places), shape=(len(counts), len(known))),
+        reward=reward,
     )
 
 
 def _merge(edges: Edges, child: np.ndarray, count: int, floor: float) -> tuple[np.ndarray, ...]:
-    """Add up equal outcomes, drop improbable ones, and lay the rest out as `[n, 5, k]`."""
+    """Add up equal outcomes, drop improbable ones and renormalise.
+
+    Returns:
+        The number of outcomes of each of `count · 5` states and actions; their states and probabilities, one after the
+        other; the rewards `[count, 5]`.
+    """
     code, inverse = np.unique(edges.parent.astype(np.int64) << 32 | child, return_inverse=True)
     probability = np.bincount(inverse, weights=edges.probability)
-    parent, child = code >> 32, code & 0xFFFFFFFF
+    parent, child = code >> 32, (code & 0xFFFFFFFF).astype(np.int32)
     likeliest = np.zeros(count * NUM_ACTIONS)
     np.maximum.at(likeliest, parent, probability)
     kept = (probability >= floor) | (probability == likeliest[parent])  # Never all of them.
     parent, child, probability = parent[kept], child[kept], probability[kept]
     total = np.bincount(parent, weights=probability, minlength=count * NUM_ACTIONS)
-    first = np.searchsorted(parent, np.arange(count * NUM_ACTIONS))
-    slot = np.arange(len(parent)) - first[parent]
-    width = int(slot.max()) + 1
-    successor = np.zeros((count * NUM_ACTIONS, width), np.int32)
-    weights = np.zeros((count * NUM_ACTIONS, width), np.float64)
-    successor[parent, slot] = child
-    weights[parent, slot] = probability / total[parent]
     reward = np.where(np.abs(edges.reward) < floor, 0.0, edges.reward)
-    shape = (count, NUM_ACTIONS, width)
-    return successor.reshape(shape), weights.reshape(shape), reward
+    return np.bincount(parent, minlength=count * NUM_ACTIONS), child, probability / total[parent], reward
 
 
-def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4, float64: bool = True) -> np.ndarray:
+_SWEEPS = 40
+"""Sweeps of policy evaluation between two improvements."""
+
+
+def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4) -> np.ndarray:
     """Return the action values `Q[s, 5]` of the optimal policy, within `tolerance` of exact in V.
+
+    One improvement V ← maxₐ r + γ P V and 40 sweeps V ← r + γ P V of its policy alternate, until an improvement changes
+    no value by more than tolerance · (1 − γ) / γ.
 
     Args:
         graph: what `enumerate_states` found.
         gamma: discount in [0, 1).
         tolerance: bound on |V - V*|.
-        float64: iterate in double precision; single precision cannot do better than about 1e-3 at γ = 0.99.
     """
     if not 0.0 <= gamma < 1.0:
         raise ValueError(f"gamma: {gamma!r} is out of range, expected a discount in [0, 1)")
-    count = len(graph.rows)
-    padding = ((0, bucket(count, 4096) - count), (0, 0), (0, 0))
-    dtype = np.float64 if float64 else np.float32
-    # States along the last axis, so that every operation runs over one long contiguous line.
-    columns = lambda array: np.ascontiguousarray(np.pad(array, padding[: array.ndim]).T)  # noqa: E731
-    with jax.enable_x64(float64):
-        values = _iterate(
-            columns(graph.successor),
-            columns(graph.probability.astype(dtype)),
-            columns(graph.reward.astype(dtype)),
-            dtype(gamma),
-            dtype(tolerance * (1 - gamma) / max(gamma, 1e-3)),
-        )
-        return np.asarray(values).T[:count]
-
-
-@jax.jit
-def _iterate(successor, probability, reward, gamma, tolerance):
-    """Alternate one improvement with 40 sweeps of evaluation until an improvement changes no value by `tolerance`.
-
-    Args:
-        successor, probability: `[k, 5, s]`.
-        reward: `[5, s]`.
-        gamma, tolerance: scalars.
-    """
-
-    def expect(weights, states, value):  # A sum of gathers, one for each outcome.
-        return sum(weight * value[state] for weight, state in zip(weights, states, strict=True))
-
-    def backup(value):
-        return reward + gamma * expect(probability, successor, value)
-
-    def improve(carry):
-        value, _ = carry
-        action_value = backup(value)
-        improved = jnp.max(action_value, axis=0)
+    backup = lambda value: graph.reward + gamma * (graph.transition @ value).reshape(graph.reward.shape)  # noqa: E731
+    value, residual = np.zeros(len(graph.rows)), np.inf
+    while residual > tolerance * (1 - gamma) / max(gamma, 1e-3):
+        action_values = backup(value)
+        improved = action_values.max(axis=1)
         # Differences that rounding makes (a few units in the last place) count as none, or the loop might not end.
-        rounding = 8 * jnp.finfo(value.dtype).eps * jnp.max(jnp.abs(improved))
-        residual = jnp.maximum(jnp.max(jnp.abs(improved - value)) - rounding, 0)
-        greedy = jnp.argmax(action_value, axis=0)[None]
-        chosen = lambda part: jnp.take_along_axis(part, greedy, axis=0)[0]  # noqa: E731
-        goes, weights = [chosen(part) for part in successor], [gamma * chosen(part) for part in probability]
-        gain = chosen(reward)
-        swept = jax.lax.fori_loop(0, 40, lambda _, v: gain + expect(weights, goes, v), improved)
-        return jnp.where(residual > tolerance, swept, improved), residual
-
-    start = jnp.zeros(reward.shape[1], reward.dtype), jnp.array(jnp.inf, reward.dtype)
-    value, _ = jax.lax.while_loop(lambda carry: carry[1] > tolerance, improve, start)
+        rounding = 8 * np.finfo(float).eps * np.abs(improved).max()
+        residual = np.abs(improved - value).max() - rounding
+        chain, reward = graph.follow(action_values.argmax(axis=1))
+        value = improved
+        for _ in range(_SWEEPS):
+            value = reward + gamma * (chain @ value)
     return backup(value)
 
 
@@ -270,20 +242,14 @@ def evaluate_policy(
         horizon: number of ticks; None for ever.
         tolerance: bound on the error of the infinite sum.
     """
-    states = np.arange(len(policy))
-    successor, probability = graph.successor[states, policy], graph.probability[states, policy]
-    reward = graph.reward[states, policy].astype(np.float64)
+    chain, reward = graph.follow(policy)
     if horizon is None:
         scale = max(float(np.abs(reward).max()), 1e-12) / (1 - gamma)
         horizon = int(np.ceil(np.log(tolerance / scale) / np.log(gamma))) if gamma > 0 else 1
-    with jax.enable_x64(True):
-        return np.asarray(_evaluate(successor, probability.astype(np.float64), reward, gamma, max(horizon, 1)))
-
-
-@jax.jit
-def _evaluate(successor, probability, reward, gamma, horizon):
-    sweep = lambda _, value: reward + gamma * jnp.sum(probability * value[successor], axis=-1)  # noqa: E731
-    return jax.lax.fori_loop(0, horizon, sweep, jnp.zeros_like(reward))
+    value = np.zeros(len(reward))
+    for _ in range(max(horizon, 1)):
+        value = reward + gamma * (chain @ value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -301,11 +267,7 @@ class Solution:
 
 
 def solve(
-    level: Level,
-    gamma: float = 0.99,
-    mobility: float = MOBILITY,
-    float64: bool = True,
-    max_states: int = MAX_STATES,
+    level: Level, gamma: float = 0.99, mobility: float = MOBILITY, max_states: int = MAX_STATES
 ) -> Solution:
     """Solve one level under the true rules, over an infinite horizon.
 
@@ -315,9 +277,9 @@ def solve(
     if not 0.0 <= mobility <= 1.0:
         raise ValueError(f"mobility: {mobility!r} is out of range, expected a probability in [0, 1]")
     graph = enumerate_states(stack_levels([level]), true_outcomes(mobility), max_states=max_states)
-    action_values = solve_graph(graph, gamma, tolerance=1e-8 if float64 else 1e-4, float64=float64)
+    action_values = solve_graph(graph, gamma, tolerance=1e-8)
     best = action_values.max(axis=1)
-    policy = np.argmax(action_values >= best[:, None] - (1e-7 if float64 else 1e-3), axis=1)
+    policy = np.argmax(action_values >= best[:, None] - 1e-7, axis=1)
     return Solution(float(best[graph.start[0]]), action_values, policy, graph)
 
 

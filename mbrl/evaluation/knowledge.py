@@ -53,17 +53,11 @@ def expectations(graph: Graph, guards: np.ndarray, horizon: int = MAX_STEPS) -> 
     width = graph.bank.terrain.shape[-1]
     target = graph.rows[:, 0] + np.array([0, -width, 1, width, -1])[guarding]
     done = guards.reshape(len(guards), -1)[graph.level, target] & (guarding != Action.NOOP)
-    states = np.arange(len(working))
-    after, before = np.zeros(len(states)), np.zeros(len(states))
-    parts = [
-        (graph.reward[states, action], graph.probability[states, action], graph.successor[states, action])
-        for action in (working, guarding)
-    ]
+    (chain, reward), (guard_chain, guard_reward) = graph.follow(working), graph.follow(guarding)
+    after, before = np.zeros(len(working)), np.zeros(len(working))
     for _ in range(horizon):
-        (reward, probability, successor), (guard_reward, guard_probability, guard_successor) = parts
-        follow = np.where(done[:, None], after[guard_successor], before[guard_successor])
-        before = guard_reward + (guard_probability * follow).sum(1)
-        after = reward + (probability * after[successor]).sum(1)
+        before = guard_reward + np.where(done, guard_chain @ after, guard_chain @ before)
+        after = reward + chain @ after
     return Expectations(after[graph.start], before[graph.start])
 
 

@@ -193,12 +193,12 @@ def test_floor_drops_what_is_improbable_and_renormalises():
     obs = observations_of(envs.parse_level(FIELD))
     kept, _ = solve_observations(hand_made, obs, PlannerConfig(floor=0.0))
     assert len(kept.rows) == 6, "three cells, with wire and without"
-    np.testing.assert_allclose(sorted(kept.probability[0, 2]), [0.01, 0.49, 0.5])
+    np.testing.assert_allclose(sorted(kept.transition[[2]].data), [0.01, 0.49, 0.5])
     np.testing.assert_allclose(kept.reward[0], [0, 0.01, 0, 0.03, -0.01], atol=1e-7)
     dropped, actions = solve_observations(hand_made, obs, PlannerConfig(floor=0.02))
-    np.testing.assert_allclose(sorted(dropped.probability[0, 2])[-2:], [0.49 / 0.99, 0.5 / 0.99])
-    np.testing.assert_allclose(dropped.probability.sum(-1), 1)
-    assert not dropped.rows[dropped.successor[0, 2][dropped.probability[0, 2] > 0], 1].any(), "no wire any more"
+    np.testing.assert_allclose(sorted(dropped.transition[[2]].data), [0.49 / 0.99, 0.5 / 0.99])
+    np.testing.assert_allclose(dropped.transition.sum(1), 1)
+    assert not dropped.rows[dropped.transition[[2]].indices, 1].any(), "no wire any more"
     np.testing.assert_allclose(dropped.reward[0], [0, 0, 0, 0.03, 0], atol=1e-7)
     assert (actions[dropped.start] == 3).all()
     _, actions = solve_observations(hand_made, obs, PlannerConfig(floor=0.04))
