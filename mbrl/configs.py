@@ -297,6 +297,8 @@ class Training(Trial):
             check_range("gamma", gamma, 0, 0.9999)
         if not isinstance(self.learner, PPOConfig if self.agent == "ppo" else LocalConfig):
             raise ValueError(f"learner: expected the settings of {self.agent}, got {type(self.learner).__name__}")
+        if isinstance(self.learner, PPOConfig) and any(size % 8 for size in self.learner.hidden_sizes):
+            raise ValueError(f"hidden_sizes: expected multiples of 8, got {self.learner.hidden_sizes}")
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

@@ -130,134 +130,19 @@ class FlatTorso(nnx.Module):
         return nnx.tanh(self.mlp(obs))
 
 
-# Codes of the observation that have an embedding: all but wall, no marking, no object (see DESIGN, Observation).
-_TERRAINS = np.array([0, *range(2, 18)], np.uint8)
-_MARKING_CODES = np.arange(1, 5, dtype=np.uint8)
-_OBJECTS = np.arange(1, 13, dtype=np.uint8)
-_NUM_CODES = len(_TERRAINS) + len(_MARKING_CODES) + len(_OBJECTS)
-_FLOOR, _MARKINGS = 0, slice(len(_TERRAINS), len(_TERRAINS) + len(_MARKING_CODES))
-_NUM_CONTEXTS = 6
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def crop(
-    grid: Float[Array, "height width d"], row: Int[Array, ""], column: Int[Array, ""], reach: tuple[int, int]
-) -> Float[Array, "rows columns d"]:
-    """Cut out the cells within `reach` of one cell, `[2·reach + 1]` each way, with zeros for what is off the grid.
-
-    The gradient is written out because it is a crop too, of the gradient, around the mirrored place; what JAX derives
-    of a dynamic slice is a scatter, which made the gradient take twice as long on a CPU.
-    """
-    padded = jnp.pad(grid, ((reach[0], reach[0]), (reach[1], reach[1]), (0, 0)))
-    return jax.lax.dynamic_slice(padded, (row, column, 0), (2 * reach[0] + 1, 2 * reach[1] + 1, grid.shape[2]))
-
-
-def _crop_forward(grid, row, column, reach):
-    return crop(grid, row, column, reach), (row, column, grid)
-
-
-def _crop_backward(reach, residuals, gradient):
-    row, column, grid = residuals
-    height, width, _ = grid.shape
-    # grid[r, c] went to crop[r − row + reach, c − column + reach]; pad until every such index exists.
-    extra = max(0, height - 1 - reach[0]), max(0, width - 1 - reach[1])
-    padded = jnp.pad(gradient, ((extra[0], extra[0]), (extra[1], extra[1]), (0, 0)))
-    start = (reach[0] - row + extra[0], reach[1] - column + extra[1], 0)
-    none = np.zeros((), jax.dtypes.float0)
-    return jax.lax.dynamic_slice(padded, start, (height, width, gradient.shape[2])), none, none
-
-
-crop.defvjp(_crop_forward, _crop_backward)
-
-
-class FactoryTorso(nnx.Module):
-    """Features of the factory's observation: the whole floor, seen from the robot.
-
-        codes of a cell  →  sum of their embeddings, wall and emptiness being zero
-        floor  →  every cell near the robot  ┐
-                  sums of all rows           ├  affine · gain[context] + bias[context]  →  relu  →  layers
-                  sums of all columns        ┘
-
-    Places are offsets from the robot. The context is what the robot carries and whether there is light, so that the
-    first layer can mean one thing on the way to the feeder and another on the way to the press. As wall is zero, a
-    floor looks the same however a bank pads it; and as fixtures and objects begin with far larger embeddings than bare
-    floor, the few cells that matter are not drowned by the many that do not: PPO made ten times the clips after its
-    first 120,000 steps.
-    """
-
-    def __init__(
-        self,
-        floor: tuple[int, int],
-        hidden_sizes: Sequence[int],
-        *,
-        reach: tuple[int, int] = (3, 6),
-        embedding_size: int = 6,
-        key: jax.Array,
-    ):
-        embedding_key, first_key, gain_key, rest_key = jax.random.split(key, 4)
-        scale = np.full((_NUM_CODES, 1), 3.0)
-        scale[_FLOOR], scale[_MARKINGS] = 0.3, 0.5
-        self.embedding = nnx.Param(scale * jax.random.normal(embedding_key, (_NUM_CODES, embedding_size)))
-        self.reach = reach
-        self.far = (floor[0] - 1, floor[1] - 1)
-        num_cells = (2 * reach[0] + 1) * (2 * reach[1] + 1) + (2 * self.far[0] + 1) + (2 * self.far[1] + 1)
-        self.first = Linear(num_cells * embedding_size, hidden_sizes[0], key=first_key)
-        self.gain = nnx.Param(1.0 + 0.5 * jax.random.normal(gain_key, (_NUM_CONTEXTS, hidden_sizes[0])))
-        self.bias = nnx.Param(jnp.zeros((_NUM_CONTEXTS, hidden_sizes[0])))
-        rest_keys = jax.random.split(rest_key, len(hidden_sizes))
-        layers = zip(pairwise(hidden_sizes), rest_keys[1:], strict=True)
-        self.rest = nnx.List([Linear(m, n, scale=2**0.5, key=k) for (m, n), k in layers])
-
-    def __call__(self, obs: UInt8[Array, "height width 4"]) -> Float[Array, "features"]:
-        """Return the features (unbatched); the floor may be larger or smaller than the one trained on."""
-        terrain, marking, thing = obs[..., 0], obs[..., 1], obs[..., 2]
-        is_robot = (thing >= 1) & (thing <= 3)
-        row = jnp.sum(jnp.any(is_robot, axis=1) * jnp.arange(obs.shape[0]))
-        column = jnp.sum(jnp.any(is_robot, axis=0) * jnp.arange(obs.shape[1]))
-        context = 2 * (jnp.sum(is_robot * thing) - 1) + obs[0, 0, 3]
-        context = (context == jnp.arange(_NUM_CONTEXTS)).astype(jnp.float32)
-
-        shown = (terrain, _TERRAINS), (marking, _MARKING_CODES), (thing, _OBJECTS)
-        present = jnp.concatenate([channel[..., None] == codes for channel, codes in shown], axis=-1)
-        cells = present.astype(jnp.float32) @ self.embedding[...]
-        seen = [
-            crop(cells, row, column, self.reach),
-            crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far[0], 0)),
-            crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far[1])),
-        ]
-        inputs = self.first(jnp.concatenate([part.reshape(-1) for part in seen]))
-        features = nnx.relu(inputs * (context @ self.gain[...]) + context @ self.bias[...])
-        for layer in self.rest:
-            features = nnx.relu(layer(features))
-        return features
-
-
-def make_torso(obs: Array, hidden_sizes: Sequence[int], *, key: jax.Array) -> FlatTorso | FactoryTorso:
-    """Make the torso that fits an observation: flat floats, or the floor of the factory.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if obs.ndim == 1 and jnp.issubdtype(obs.dtype, jnp.floating):
-        return FlatTorso(obs.shape[0], hidden_sizes, key=key)
-    if obs.ndim == 3 and obs.shape[-1] == 4 and obs.dtype == jnp.uint8:
-        return FactoryTorso((obs.shape[0], obs.shape[1]), hidden_sizes, key=key)
-    raise ValueError(f"obs: no torso for {obs.dtype}{list(obs.shape)}, expected float32[n] or uint8[H, W, 4]")
-
-
 class ActorCritic(nnx.Module):
-    """A policy and a value on one torso; values are learnt in units of `return_scale`."""
+    """A policy and a value on one torso, for flat observations; values are learnt in units of `return_scale`."""
 
     def __init__(
-        self, obs: Array, num_actions: int, hidden_sizes: tuple[int, ...], return_scale: float, *, key: jax.Array
+        self, num_in: int, num_actions: int, hidden_sizes: Sequence[int], return_scale: float, *, key: jax.Array
     ):
         torso_key, actor_key, critic_key = jax.random.split(key, 3)
-        self.torso = make_torso(obs, hidden_sizes, key=torso_key)
+        self.torso = FlatTorso(num_in, hidden_sizes, key=torso_key)
         self.actor = Linear(hidden_sizes[-1], num_actions, scale=0.01, key=actor_key)
         self.critic = Linear(hidden_sizes[-1], 1, scale=0.1, key=critic_key)
         self.return_scale = return_scale
 
-    def __call__(self, obs: jax.Array) -> tuple[Categorical, Float[Array, ""]]:
+    def __call__(self, obs: Float[Array, "num_in"]) -> tuple[Categorical, Float[Array, ""]]:
         """Return the distribution over actions and the value at `obs` (unbatched)."""
         features = self.torso(obs)
         return Categorical(self.actor(features)), self.critic(features)[0] * self.return_scale

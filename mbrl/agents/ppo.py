@@ -29,16 +29,30 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int
 
 from mbrl.configs import PPOConfig
+from mbrl.floor_network import FloorNetwork
 from mbrl.networks import ActorCritic, TrainState
 from mbrl.returns import generalised_advantages
 from mbrl.types import Learner, Rates, Transition
+
+
+def make_network(obs: Array, num_actions: int, config: PPOConfig, *, key: jax.Array) -> ActorCritic | FloorNetwork:
+    """Make the network that fits an observation: flat floats, or the floor of the factory.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if obs.ndim == 1 and jnp.issubdtype(obs.dtype, jnp.floating):
+        return ActorCritic(obs.shape[0], num_actions, config.hidden_sizes, config.return_scale, key=key)
+    if obs.ndim == 3 and obs.shape[-1] == 4 and obs.dtype == jnp.uint8:
+        return FloorNetwork(config.hidden_sizes, config.return_scale, key=key)
+    raise ValueError(f"obs: no network for {obs.dtype}{list(obs.shape)}, expected float32[n] or uint8[H, W, 4]")
 
 
 @struct.dataclass
 class PPOPolicy:
     """What PPO has learnt, under the project's protocol; it needs no memory. `greedy` takes the likeliest action."""
 
-    model: ActorCritic
+    model: ActorCritic | FloorNetwork
     greedy: bool = struct.field(pytree_node=False, default=False)
 
     def begin(self, obs: jax.Array, key: jax.Array) -> tuple[()]:
@@ -121,7 +135,7 @@ def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = F
         model_key, reset_key, run_key = jax.random.split(key, 3)
         reset_keys = jax.random.split(reset_key, config.num_envs)
         obs, env_state = jax.vmap(env.reset, in_axes=(0, None))(reset_keys, env_params)
-        model = ActorCritic(obs[0], env.num_actions, config.hidden_sizes, config.return_scale, key=model_key)
+        model = make_network(obs[0], env.num_actions, config, key=model_key)
         return PPOState(
             train=TrainState.create(model, optimizer(rates)),
             env_state=env_state,
@@ -198,7 +212,7 @@ def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = F
         shuffled = jax.vmap(lambda key: jax.random.permutation(key, config.batch_size))(epoch_keys)
         return jax.lax.scan(minibatch_step, train, shuffled.reshape(config.num_epochs * config.num_minibatches, -1))
 
-    def loss(model: ActorCritic, decisions: Decision, advantages: Array, returns: Array):
+    def loss(model: ActorCritic | FloorNetwork, decisions: Decision, advantages: Array, returns: Array):
         distribution, values = jax.vmap(model)(decisions.obs)
         ratio = jnp.exp(distribution.log_prob(decisions.action) - decisions.log_prob)
         advantages = (advantages - jnp.mean(advantages)) / (jnp.std(advantages) + 1e-8)

@@ -11,11 +11,11 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from gymnax.environments.classic_control.cartpole import CartPole
 
-from mbrl.agents.ppo import PPOPolicy, PPOResult, make_learner, make_train
+from mbrl.agents.ppo import PPOPolicy, PPOResult, make_learner, make_network, make_train
 from mbrl.configs import ExperienceConfig, Lane, PlannerConfig, PPOConfig, Training
 from mbrl.keys import purpose_key
 from mbrl.metrics import read_rows
-from mbrl.networks import MLP, ActorCritic, Categorical, FactoryTorso, crop
+from mbrl.networks import MLP, Categorical
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.types import Rates
 
@@ -290,50 +290,9 @@ def test_layers_begin_orthogonal():
     np.testing.assert_allclose(weight.T @ weight, 4.0 * np.eye(4), atol=1e-5)
 
 
-def _floor(row, column, light=1):
-    """Draw walls around a 5 × 8 floor with a feeder, a press and the robot."""
-    obs = np.zeros((5, 8, 4), np.uint8)
-    obs[..., 0] = 1
-    obs[1:-1, 1:-1, 0] = 0
-    obs[0, 3, 0], obs[4, 5, 0] = 2, 4
-    obs[row, column, 2] = 1
-    obs[..., 3] = light
-    return jnp.asarray(obs)
-
-
-def _factory_torso():
-    return FactoryTorso((5, 8), (16, 16), key=jax.random.key(0))
-
-
-def test_factory_torso_sees_the_floor_from_the_robot():
-    torso = _factory_torso()
-    shifted = jnp.roll(_floor(2, 3), 1, axis=1).at[:, 0, :3].set(jnp.array([1, 0, 0], jnp.uint8))
-    np.testing.assert_allclose(torso(shifted[:, 1:]), torso(_floor(2, 3)[:, :-1]), rtol=1e-4, atol=1e-5)
-    assert not np.allclose(torso(_floor(2, 4)), torso(_floor(2, 3)), atol=1e-3)
-    assert not np.allclose(torso(_floor(2, 3, light=0)), torso(_floor(2, 3)), atol=1e-3)
-
-
-def test_factory_torso_does_not_see_how_a_bank_pads_its_levels():
-    padded = jnp.pad(_floor(2, 3), ((0, 2), (0, 3), (0, 0))).at[5:, :, 0].set(1).at[:, 8:, 0].set(1)
-    padded = padded.at[..., 3].set(1)
-    np.testing.assert_allclose(_factory_torso()(padded), _factory_torso()(_floor(2, 3)), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("reach", [(1, 2), (4, 3), (9, 9)])
-def test_crop_shows_what_is_around_and_its_gradient_is_its_adjoint(reach):
-    rng = np.random.default_rng(0)
-    grid = rng.normal(size=(5, 7, 2)).astype(np.float32)
-    padded = np.pad(grid, ((reach[0], reach[0]), (reach[1], reach[1]), (0, 0)))
-    for row, column in [(0, 0), (2, 3), (4, 6), (0, 6)]:
-        shown, backward = jax.vjp(lambda g: crop(g, jnp.int32(row), jnp.int32(column), reach), grid)  # noqa: B023
-        np.testing.assert_array_equal(shown, padded[row : row + 2 * reach[0] + 1, column : column + 2 * reach[1] + 1])
-        gradient = rng.normal(size=shown.shape).astype(np.float32)
-        np.testing.assert_allclose(np.sum(shown * gradient), np.sum(grid * backward(gradient)[0]), rtol=1e-3)
-
-
 def test_policy_follows_the_protocol_under_jit_and_vmap():
-    obs = jnp.stack([_floor(1, 1), _floor(3, 5)])
-    policy = PPOPolicy(ActorCritic(obs[0], 5, (16, 16), 1.0, key=jax.random.key(0)))
+    obs = jnp.ones((2, 5, 8, 4), jnp.uint8)
+    policy = PPOPolicy(make_network(obs[0], 5, PPOConfig(hidden_sizes=(16, 16)), key=jax.random.key(0)))
     keys = jax.random.split(jax.random.key(1), 2)
     memory = jax.vmap(policy.begin)(obs, keys)
     actions, _ = jax.jit(jax.vmap(policy.act))(memory, obs, keys)

@@ -1,0 +1,217 @@
+"""The network with which a model-free agent sees the factory: the whole floor from the robot, alike in all directions.
+
+    codes of a cell ─► what is there: sum of embeddings, wall and emptiness being zero; where its marking points
+    floor ─► every cell near the robot ┐  for 8 poses: up, right, …                        ┌► logit of the direction ahead
+             sums of all rows          ├─ ahead, as it is or mirrored ─► layers of h[pose] ┤
+             sums of all columns       ┘                                                   └► mean: NOOP's logit, value
+
+Turn or mirror a floor, and the best actions turn or mirror with it; `local` is given that too, by cells that are seen in
+the direction of the action. Here weights are shared between the poses, so that a layer is an ordinary matrix whose
+blocks are copies of one, turned: W[pose, cells] in the first layer, W[pose, pose'] in those that follow.
+
+Places are offsets from the robot. The context (what the robot carries, whether there is light) scales and shifts the
+first layer, which can so mean one thing on the way to the feeder and another on the way to the press. As wall is zero,
+a floor looks the same however a bank pads it; fixtures and objects begin with far larger embeddings than bare floor,
+so that the few cells that matter are not drowned by the many that do not.
+
+References: Cohen and Welling, 2016, Group Equivariant Convolutional Networks; van der Pol, Worrall, van Hoof, Oliehoek
+and Welling, 2020, MDP Homomorphic Networks.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, UInt8
+
+from mbrl.networks import Categorical, Linear
+
+# Codes of the observation that have an embedding: all but wall, no object (see DESIGN, Observation).
+_TERRAINS = np.array([0, *range(2, 18)], np.uint8)
+_OBJECTS = np.arange(1, 13, dtype=np.uint8)
+_NUM_CODES, _FLOOR = len(_TERRAINS) + len(_OBJECTS), 0
+_ARROWS = 0.5 * np.array([[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1]], np.float32)
+"""Where each marking points: rows down, columns to the right."""
+_NUM_CONTEXTS = 6
+_POSES = [(turn, mirrored) for turn in range(4) for mirrored in (False, True)]
+"""What is ahead, up, right, down or left; whether left and right are exchanged."""
+_NUM_POSES = len(_POSES)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def crop(
+    grid: Float[Array, "height width d"], row: Int[Array, ""], column: Int[Array, ""], reach: tuple[int, int]
+) -> Float[Array, "rows columns d"]:
+    """Cut out the cells within `reach` of one cell, `[2·reach + 1]` each way, with zeros for what is off the grid.
+
+    The gradient is written out because it is a crop too, of the gradient, around the mirrored place; what JAX derives
+    of a dynamic slice is a scatter, which made the gradient take twice as long on a CPU.
+    """
+    padded = jnp.pad(grid, ((reach[0], reach[0]), (reach[1], reach[1]), (0, 0)))
+    return jax.lax.dynamic_slice(padded, (row, column, 0), (2 * reach[0] + 1, 2 * reach[1] + 1, grid.shape[2]))
+
+
+def _crop_forward(grid, row, column, reach):
+    return crop(grid, row, column, reach), (row, column, grid)
+
+
+def _crop_backward(reach, residuals, gradient):
+    row, column, grid = residuals
+    height, width, _ = grid.shape
+    # grid[r, c] went to crop[r − row + reach, c − column + reach]; pad until every such index exists.
+    extra = max(0, height - 1 - reach[0]), max(0, width - 1 - reach[1])
+    padded = jnp.pad(gradient, ((extra[0], extra[0]), (extra[1], extra[1]), (0, 0)))
+    start = (reach[0] - row + extra[0], reach[1] - column + extra[1], 0)
+    none = np.zeros((), jax.dtypes.float0)
+    return jax.lax.dynamic_slice(padded, start, (height, width, gradient.shape[2])), none, none
+
+
+crop.defvjp(_crop_forward, _crop_backward)
+
+
+def _posed(grid: np.ndarray, turn: int, mirrored: bool) -> np.ndarray:
+    """Turn a grid so that the direction of number `turn` comes to the top, then mirror it if asked to."""
+    grid = np.rot90(grid, turn)
+    return grid[:, ::-1] if mirrored else grid
+
+
+def _relations() -> np.ndarray:
+    """Return for poses g and h the number of the pose k that is to g what h is to the first: h = g then k."""
+    tag = np.arange(9).reshape(3, 3)
+    number = {_posed(tag, *pose).tobytes(): i for i, pose in enumerate(_POSES)}
+    relation = np.zeros((_NUM_POSES, _NUM_POSES), int)
+    for g, pose in enumerate(_POSES):
+        for k, further in enumerate(_POSES):
+            relation[g, number[_posed(_posed(tag, *pose), *further).tobytes()]] = k
+    return relation
+
+
+_RELATIONS = _relations()
+
+
+class PoseLinear(nnx.Module):
+    """A layer from features of each pose to features of each pose: out[g] = Σₕ in[h] W[relation of g and h] + b."""
+
+    def __init__(self, num_in: int, num_out: int, *, scale: float, key: jax.Array):
+        linear = Linear(_NUM_POSES * num_in, num_out, scale=scale, key=key)
+        self.weight, self.bias = nnx.Param(linear.weight[...].reshape(_NUM_POSES, num_in, num_out)), linear.bias
+
+    def __call__(self, features: Float[Array, "8 num_in"]) -> Float[Array, "8 num_out"]:
+        """Apply the layer."""
+        num_in, num_out = self.weight[...].shape[1:]
+        blocks = self.weight[...][_RELATIONS]  # [g, h, in, out]
+        matrix = blocks.transpose(1, 2, 0, 3).reshape(_NUM_POSES * num_in, _NUM_POSES * num_out)
+        return (features.reshape(-1) @ matrix).reshape(_NUM_POSES, num_out) + self.bias[...]
+
+
+class FloorLinear(nnx.Module):
+    """The first layer: from what lies about the robot to features of each pose, out[g] = Σ W · (floor in pose g)."""
+
+    def __init__(self, reach: int, far: int, channels: int, num_out: int, *, key: jax.Array):
+        side, length = 2 * reach + 1, 2 * far + 1
+        weight = Linear((side**2 + 2 * length) * channels, num_out, key=key).weight[...]
+        near, down, across = jnp.split(weight, [side**2 * channels, (side**2 + length) * channels])
+        self.near = nnx.Param(near.reshape(side, side, channels, num_out))
+        self.down = nnx.Param(down.reshape(length, channels, num_out))
+        self.across = nnx.Param(across.reshape(length, channels, num_out))
+
+    def __call__(
+        self,
+        near: Float[Array, "side side channels"],
+        down: Float[Array, "length channels"],
+        across: Float[Array, "length channels"],
+    ) -> Float[Array, "8 num_out"]:
+        """Apply the layer to the cells near the robot, the sums of all rows and the sums of all columns.
+
+        The last two channels are arrows, which turn with the floor. It is the weights that are turned, the other way:
+        once for a whole batch.
+        """
+        inputs = jnp.concatenate([part.reshape(-1) for part in (near, down, across)])
+        blocks = [jnp.concatenate([part.reshape(-1, part.shape[-1]) for part in w]) for w in self._weights()]
+        return (inputs @ jnp.concatenate(blocks, axis=1)).reshape(_NUM_POSES, -1)
+
+    def _weights(self) -> list[tuple[Array, Array, Array]]:
+        """Return for each pose the weights of the floor as it is: what the pose does to the floor, undone to them."""
+        found = []
+        for turn, mirrored in _POSES:
+            near, down, across = self.near[...], self.down[...], self.across[...]
+            if mirrored:
+                near, down, across = (_with_arrows(w, 0, 1, 1, -1) for w in (near[:, ::-1], down, across[::-1]))
+            for _ in range(turn):
+                before = jnp.rot90(near, -1), across, down[::-1]
+                near, down, across = (_with_arrows(w, 1, 0, 1, -1) for w in before)
+            found.append((near, down, across))
+        return found
+
+
+def _with_arrows(weight: Array, first: int, second: int, first_sign: int, second_sign: int) -> Array:
+    """Exchange, or negate, the weights `[..., channels, out]` of an arrow's two parts, down and across."""
+    parts = first_sign * weight[..., first - 2, :], second_sign * weight[..., second - 2, :]
+    return jnp.concatenate([weight[..., :-2, :], jnp.stack(parts, axis=-2)], axis=-2)
+
+
+class FloorNetwork(nnx.Module):
+    """A policy and a value at an observation of the factory, of any size; values are learnt in units of `return_scale`.
+
+    Args:
+        hidden_sizes: widths of the layers, an eighth of them for each pose.
+        reach: how far the robot sees single cells.
+        far: how far it sees sums of rows and columns.
+    """
+
+    def __init__(
+        self,
+        hidden_sizes: Sequence[int],
+        return_scale: float,
+        *,
+        reach: int = 4,
+        far: int = 10,
+        embedding_size: int = 6,
+        key: jax.Array,
+    ):
+        if any(size % _NUM_POSES for size in hidden_sizes):
+            raise ValueError(f"hidden_sizes: expected multiples of {_NUM_POSES}, got {tuple(hidden_sizes)}")
+        sizes = [size // _NUM_POSES for size in hidden_sizes]
+        embedding_key, first_key, gain_key, rest_key, ahead_key, idle_key, value_key = jax.random.split(key, 7)
+        scale = np.full((_NUM_CODES, 1), 3.0)
+        scale[_FLOOR] = 0.3
+        self.embedding = nnx.Param(scale * jax.random.normal(embedding_key, (_NUM_CODES, embedding_size)))
+        self.reach, self.far = reach, far
+        self.first = FloorLinear(reach, far, embedding_size + 2, sizes[0], key=first_key)
+        self.gain = nnx.Param(1.0 + 0.5 * jax.random.normal(gain_key, (_NUM_CONTEXTS, sizes[0])))
+        self.bias = nnx.Param(jnp.zeros((_NUM_CONTEXTS, sizes[0])))
+        layers = zip(pairwise(sizes), jax.random.split(rest_key, len(sizes))[1:], strict=True)
+        self.rest = nnx.List([PoseLinear(m, n, scale=2**0.5, key=k) for (m, n), k in layers])
+        self.ahead = PoseLinear(sizes[-1], 1, scale=0.01, key=ahead_key)
+        self.idle = Linear(sizes[-1], 1, scale=0.01, key=idle_key)
+        self.critic = Linear(sizes[-1], 1, scale=0.1, key=value_key)
+        self.return_scale = return_scale
+
+    def __call__(self, obs: UInt8[Array, "height width 4"]) -> tuple[Categorical, Float[Array, ""]]:
+        """Return the distribution over actions and the value at `obs` (unbatched)."""
+        terrain, marking, thing = obs[..., 0], obs[..., 1], obs[..., 2]
+        is_robot = (thing >= 1) & (thing <= 3)
+        row = jnp.sum(jnp.any(is_robot, axis=1) * jnp.arange(obs.shape[0]))
+        column = jnp.sum(jnp.any(is_robot, axis=0) * jnp.arange(obs.shape[1]))
+        context = 2 * (jnp.sum(is_robot * thing) - 1) + obs[0, 0, 3]
+        context = (context == jnp.arange(_NUM_CONTEXTS)).astype(jnp.float32)
+
+        present = jnp.concatenate([terrain[..., None] == _TERRAINS, thing[..., None] == _OBJECTS], axis=-1)
+        cells = jnp.concatenate(
+            [present.astype(jnp.float32) @ self.embedding[...], jnp.asarray(_ARROWS)[marking]], axis=-1
+        )
+        near = crop(cells, row, column, (self.reach, self.reach))
+        down = crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))
+        across = crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))
+        features = self.first(near, down[:, 0], across[0])
+        features = nnx.relu(features * (context @ self.gain[...]) + context @ self.bias[...])
+        for layer in self.rest:
+            features = nnx.relu(layer(features))
+        ahead = jnp.mean(self.ahead(features).reshape(4, 2), axis=1)  # Poses with the same direction ahead.
+        common = jnp.mean(features, axis=0)
+        logits = jnp.concatenate([self.idle(common), ahead])  # NOOP, UP, RIGHT, DOWN, LEFT
+        return Categorical(logits), self.critic(common)[0] * self.return_scale
