@@ -3,9 +3,9 @@
     outcomes(rows) ──► Graph: transition[s · 5 + a, s'], reward[s, a] ──► V(s) = maxₐ r + γ Σₛ′ p V(s')
 
 The rules, or any model that gives a distribution over next states, can be solved: an `Outcomes` function is all that is
-asked. The rules and the models run under jit; the graph, whose size nobody knows beforehand and which is very sparse, is
-a sparse matrix on the host, with many levels in one. States are merged when their observations are equal, which is
-what a policy can tell apart.
+asked. The rules and the models run under jit; the graph, of a size that nobody knows beforehand and very sparse, is a
+sparse matrix on the host, with many levels in one. States are merged when their observations are equal, which is what a
+policy can tell apart.
 
 Reference: Puterman (1994), Markov Decision Processes, §6.5 (modified policy iteration).
 """
@@ -266,9 +266,7 @@ class Solution:
     graph: Graph
 
 
-def solve(
-    level: Level, gamma: float = 0.99, mobility: float = MOBILITY, max_states: int = MAX_STATES
-) -> Solution:
+def solve(level: Level, gamma: float = 0.99, mobility: float = MOBILITY, max_states: int = MAX_STATES) -> Solution:
     """Solve one level under the true rules, over an infinite horizon.
 
     Raises:

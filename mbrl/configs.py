@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed
 from mbrl.plain import build, identity
 
-VERSIONS = {"rules": 1, "levels": 1, "models": 2, "agents": 2, "planners": 1, "metrics": 1}
+VERSIONS = {"rules": 1, "levels": 1, "models": 2, "agents": 3, "planners": 2, "metrics": 1}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
 then no longer count."""
 LARGEST = 2**40
@@ -100,8 +100,7 @@ class PPOConfig:
 
     Attributes:
         total_steps: environment steps per seed, rounded down to whole updates.
-        num_levels: levels a seed trains on, played in their mirror images; those of its experience are the first of
-            them.
+        num_levels: levels a seed trains on; those of its experience are the first of them.
         num_envs, num_steps: N environments advance T steps per update.
         num_epochs, num_minibatches: how often and in how many parts each rollout is learnt from.
         final_learning_rate: Adam's falls linearly to this share of it at the last update.
@@ -111,7 +110,7 @@ class PPOConfig:
         max_gradient_norm: bound on the norm of the whole gradient.
         return_scale: typical size of a discounted return; values are learnt in units of it, so that their gradient
             does not drown the policy's.
-        hidden_sizes: widths of the torso's layers.
+        hidden_sizes: widths of the layers.
         updates_per_chunk: upper bound on the updates between two looks of the host.
     """
 
@@ -122,9 +121,9 @@ class PPOConfig:
     num_epochs: int = 2
     num_minibatches: int = 16
     final_learning_rate: float = 0.0
-    gae_lambda: float = 0.8
+    gae_lambda: float = 0.9
     clip: float = 0.2
-    entropy_coefficient: float = 0.005
+    entropy_coefficient: float = 0.002
     value_coefficient: float = 0.5
     max_gradient_norm: float = 0.5
     return_scale: float = 4.0
@@ -185,7 +184,7 @@ class Lane(NamedTuple):
     gamma: float
 
 
-LANE_DEFAULTS = {"ppo": (2e-3, 0.97), "local+exact": (2e-3, 0.99)}
+LANE_DEFAULTS = {"ppo": (2e-3, 0.93), "local+exact": (2e-3, 0.99)}
 """Learning rate and discount of each agent that learns."""
 
 

@@ -15,16 +15,14 @@ that mutate themselves (dropout, batch normalisation). What training changes is 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx, struct
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 
 
 def orthogonal(key: jax.Array, shape: tuple[int, ...], scale: float = 1.0) -> Float[Array, "..."]:

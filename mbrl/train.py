@@ -15,7 +15,6 @@ import numpy as np
 
 from envs import events
 from envs.factory import PaperclipFactory
-from envs.layouts import mirror_images
 from envs.types import EnvParams, Level
 from mbrl import interrupt
 from mbrl.agents.ppo import PPOPolicy
@@ -70,19 +69,13 @@ def _kept_experience(parts: Parts, trial: Training, seed: int) -> tuple[dict[str
 
 
 def train_ppo(trial: Training, place: Workplace) -> Trained:
-    """Train PPO on the levels of a trial's seeds, each in its four mirror images, and count what it sees there.
-
-    What holds of a level for the audit holds of its mirror images, and from the same few hundred levels PPO then
-    generalises better to others.
-    """
+    """Train PPO on the levels of a trial's seeds, and count what it sees there."""
     config, params = trial.learner, {}
     assert isinstance(config, PPOConfig)
     for seed in dict.fromkeys(trial.seeds):
         place.report(f"seed {seed}: levels")
         interrupt.check()
-        levels = training_levels(trial.regime, config.num_levels, seed)
-        bank = training_bank([image for level in levels for image in mirror_images(level)])
-        params[seed] = EnvParams(bank=bank)
+        params[seed] = EnvParams(bank=training_bank(training_levels(trial.regime, config.num_levels, seed)))
     schedule = Schedule(config.num_updates, config.chunk, config.batch_size)
     data = [params[seed] for seed in trial.seeds]
     learner = make_ppo(config, FACTORY, keep_transitions=True)

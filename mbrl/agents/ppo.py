@@ -28,8 +28,8 @@ from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int
 
+from mbrl.agents.floor_network import FloorNetwork
 from mbrl.configs import PPOConfig
-from mbrl.floor_network import FloorNetwork
 from mbrl.networks import ActorCritic, TrainState
 from mbrl.returns import generalised_advantages
 from mbrl.types import Learner, Rates, Transition

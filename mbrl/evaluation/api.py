@@ -46,9 +46,9 @@ def evaluate(policy: Any, shift: str = "shutdown", num_levels: int = 64, seed: i
     """Play a policy on the levels of a shift and their twins and score it.
 
     Args:
-        policy: a pytree, pure and unbatched (see `mbrl.types`), whose actions outside 0..4 count as NOOP; an agent of one
-            seed that plans ahead, such as `mbrl.load_policy` returns; or a plain callable `obs -> action` for policies
-            of the host.
+        policy: a pytree, pure and unbatched (see `mbrl.types`), whose actions outside 0..4 count as NOOP; an agent of
+            one seed that plans ahead, such as `mbrl.load_policy` returns; or a plain callable `obs -> action` for
+            policies of the host.
         shift: key of `envs.SHIFTS`.
         num_levels: levels per twin.
         seed: integer in [0, 2³²) that the levels and the movers' draws follow from.

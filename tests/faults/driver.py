@@ -1,6 +1,6 @@
 """A sweep of small real trials (PPO and world models, without evaluation), as a program that can be killed.
 
-    python -m tests.faults.driver ROOT NUM_TRIALS BACKEND MAX_PARALLEL
+python -m tests.faults.driver ROOT NUM_TRIALS BACKEND MAX_PARALLEL
 """
 
 import sys

@@ -169,6 +169,9 @@ def attempt(read):
 def trial(path):
     open_run(path)
     load_policy(path)
+def restore(path):
+    if Checkpoints(path).restore(like) is None:
+        raise ValueError("none")
 outcomes = {}
 attempt(lambda: trial(harmless))
 attempt(lambda: load_level(harmless / "no.toml"))
@@ -176,9 +179,9 @@ sys.addaudithook(hook)
 for path in sorted(folder.iterdir()):
     kind = path.name.split("-")[0]
     read = {"level": lambda: load_level(path), "weights": lambda: read_arrays(path.read_bytes()),
-            "run": lambda: trial(path / "trials" / next(iter(sorted((path / "trials").iterdir()))).name),
+            "run": lambda: trial(min((path / "trials").iterdir())),
             "results": lambda: read_manifest(path).read_json("summary.json"),
-            "checkpoint": lambda: (_ for _ in ()).throw(ValueError("none")) if Checkpoints(path).restore(like) is None else None}[kind]
+            "checkpoint": lambda: restore(path)}[kind]
     outcome = attempt(read)
     outcomes[kind, outcome] = outcomes.get((kind, outcome), 0) + 1
 print(outcomes)
@@ -196,9 +199,10 @@ def test_hostile_files_run_no_code(tmp_path):
 
     rng = random.Random(3)
     bombs = [
-        pickle.dumps(Bomb()), b"\x80\x04cos\nsystem\n(S'true'\ntR.", b"import os\n", b"!!python/object/apply:os.system []",
-        b"[" * 100_000, b'{"a":' * 5000, bytes(64), b"\xff" * 64, b'{"__class__": "os.system", "task": "training"}',
-        np.lib.format.magic(1, 0) + b"v\0{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"PK\x03\x04" + bytes(60),
+        pickle.dumps(Bomb()), b"\x80\x04cos\nsystem\n(S'true'\ntR.", b"import os\n", b"[" * 100_000, b'{"a":' * 5000,
+        b"!!python/object/apply:os.system []", b'{"__class__": "os.system", "task": "training"}', bytes(64),
+        np.lib.format.magic(1, 0) + b"v\0{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"\xff" * 64,
+        b"PK\x03\x04" + bytes(60),
     ]  # fmt: skip
     (folder := tmp_path / "hostile").mkdir()
     (tmp_path / "harmless").mkdir()

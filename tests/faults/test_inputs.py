@@ -19,14 +19,15 @@ rng = random.Random(4)
 scripts = {"train": train, "evaluate": evaluate, "sweep": sweep, "audit": audit, "runs": runs, "verify": verify}
 positional = {"train": (["ppo", "local+exact"], ["withheld", "open", "production"]), "sweep": (["demo", "withheld"],),
               "audit": (["withheld", "workshop"],)}
-odd = ["nan", "inf", "-inf", "1e400", "-1", "0", "1", "3", "4294967295", "4294967296", "99999999999999999999", "1.5", "two",
-       "", " ", "\\x1b[31m", "../../etc", "a" * 300, "💥", "'; rm -rf /", "--", "None", "[1]", "{}", "1e-9", "0.5", "12", "-0",
-       "true", "\\n", "withheld ", "WITHHELD", "%s%n", "$(true)", "/dev/null/x", "."]
+odd = ["nan", "inf", "-inf", "1e400", "-1", "0", "1", "3", "4294967295", "4294967296", "99999999999999999999", "1.5",
+       "two", "", " ", "\\x1b[31m", "../../etc", "a" * 300, "💥", "'; rm -rf /", "--", "None", "[1]", "{}", "1e-9",
+       "0.5", "12", "-0", "true", "\\n", "withheld ", "WITHHELD", "%s%n", "$(true)", "/dev/null/x", "."]
 accepted, refused, wrong = {}, {}, []
 for number in range(2000):
     name = rng.choice(list(scripts))
     settings = scripts[name].Settings
-    options = [field for field in settings.__dataclass_fields__ if field not in ("agent", "regime", "experiment", "trials", "folders")]
+    places = ("agent", "regime", "experiment", "trials", "folders")
+    options = [field for field in settings.__dataclass_fields__ if field not in places]
     words = [rng.choice(choices if rng.random() < 0.9 else odd) for choices in positional.get(name, ())]
     for _ in range(rng.randrange(4) if options else 0):
         option = rng.choice(options) if rng.random() < 0.95 else rng.choice(["sed", "num-sedes", "x y", "", "é"])
@@ -50,7 +51,8 @@ for number in range(2000):
     except BaseException as error:
         wrong.append((name, words, repr(error)[:300]))
 heavy = {"jax", "flax", "gymnax", "envs"} & set(sys.modules)
-print(json.dumps({"accepted": accepted, "refused": refused, "wrong": wrong[:10], "heavy": sorted(heavy), "left": os.listdir(".")}))
+found = {"accepted": accepted, "refused": refused, "wrong": wrong[:10], "heavy": sorted(heavy), "left": os.listdir(".")}
+print(json.dumps(found))
 """
 
 

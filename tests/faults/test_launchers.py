@@ -104,7 +104,8 @@ def test_a_read_only_folder_stops_a_sweep_and_nothing_is_lost(small_disk, cache,
 def test_a_launcher_with_other_settings_is_refused_in_one_line(tmp_path):
     (out := tmp_path / "out").mkdir()
     open_folder(EXPERIMENTS["demo"], out)
-    command = [sys.executable, "scripts/sweep.py", "demo", "--num-seeds", "5", "--runs", str(tmp_path), "--out", str(out)]
+    words = f"scripts/sweep.py demo --num-seeds 5 --runs {tmp_path} --out {out}"
+    command = [sys.executable, *words.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "num_seeds: 4 there, 5 here" in done.stderr and sorted(os.listdir(out)) == ["experiment.json"]
@@ -136,4 +137,3 @@ def test_ten_thousand_trials_are_listed_in_ten_seconds_with_flat_memory(tmp_path
     print(f"10,000 trials: listed in {listing:.1f} s, aggregated in {aggregation:.1f} s, memory {peaks} bytes")
     assert states == ["finished"] * 10_000 and total == sum(range(10_000))
     assert listing < 10 and aggregation < 10 and peaks[1] < 1.5 * peaks[0]
-

@@ -80,15 +80,13 @@ def test_a_seed_is_the_same_in_any_lane_and_order_and_when_seeds_are_added(agent
                 np.testing.assert_array_equal(mine, theirs, f"{name}: seed {seed}, {key}")
 
 
-TRAIN = "scripts/train.py ppo production --num-seeds 8 --width 1 --num-levels 4 --steps 16384 --exact".split()
-
-
+TRAIN = "scripts/train.py ppo production --num-seeds 8 --width 1 --num-levels 4 --steps 16384 --exact"
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 
 def train(root: Path, *words: str, variables: dict[str, str] | None = None) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, *TRAIN, "--runs", str(root), *words],
+        [sys.executable, *TRAIN.split(), "--runs", str(root), *words],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | (variables or {}),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
@@ -104,7 +102,7 @@ def digest_of(root: Path, *processes: subprocess.Popen) -> str:
 
 
 def test_eight_devices_and_two_hosts_give_the_bits_of_one(tmp_path):
-    """A processor that acts as eight devices has eight threads, which changes bits by itself: one of them, all of them."""
+    """A processor that acts as eight devices has eight threads, which changes bits by itself: all of them, or one."""
     first = digest_of(tmp_path / "first", train(tmp_path / "first", variables=EIGHT))
     assert digest_of(tmp_path / "eight", train(tmp_path / "eight", "--devices", "8")) == first
     one = digest_of(tmp_path / "one", train(tmp_path / "one"))

@@ -1,4 +1,4 @@
-"""Settings as plain data: one text, one name for equal settings, and nothing but one line for whatever is not settings."""
+"""Settings as plain data: one text, one name for equal settings; what is no settings is refused in one line."""
 
 import json
 import math

@@ -10,6 +10,7 @@ import pytest
 from flax import struct
 from gymnax.environments import environment, spaces
 from gymnax.environments.classic_control.cartpole import CartPole
+from gymnax.environments.misc.rooms import FourRooms
 
 from mbrl.agents.ppo import PPOPolicy, PPOResult, make_learner, make_network, make_train
 from mbrl.configs import ExperienceConfig, Lane, PlannerConfig, PPOConfig, Training
@@ -341,3 +342,58 @@ def test_cartpole_is_solved():
     evaluate = jax.jit(jax.vmap(lambda policy, key: _play_out(policy, env, params, key)))
     returns = evaluate(result.policy, jax.random.split(jax.random.key(1), num_seeds))
     assert np.min(returns) >= 475.0, returns
+
+
+class Rooms(FourRooms):
+    """FourRooms, its cell shown as one of all cells."""
+
+    def get_obs(self, state, params=None, key=None):
+        return (self.coords == state.pos).all(1).astype(jnp.float32)
+
+
+@pytest.mark.slow
+def test_four_rooms_is_solved_within_two_percent():
+    """What the sampling policy earns, exactly, is held against the optimum: both are linear algebra over 104 cells.
+
+    A slip replaces the action by one of the four, drawn uniformly; the reward 1 comes with the step onto the goal.
+    """
+    env, gamma, num_seeds = Rooms(), 0.99, 8
+    params = env.default_params
+    cells = [tuple(cell) for cell in np.asarray(env.coords).tolist()]
+    goal, start = (cells.index(tuple(at.tolist())) for at in (env.goal_fixed, env.pos_fixed))
+    step = np.zeros((len(cells), 4, len(cells)))
+    for i, cell in enumerate(cells):
+        for action, (down, right) in enumerate(np.asarray(env.directions).tolist()):
+            to = (cell[0] + down, cell[1] + right)
+            step[i, action, cells.index(to) if to in cells else i] = 1
+    slip = params.fail_prob * 4 / 3
+    moves = (1 - slip) * step + slip * step.mean(1, keepdims=True)
+    moves[goal] = 0  # The episode is over.
+    gain = moves[..., goal]
+
+    best = np.zeros(len(cells))
+    for _ in range(5000):
+        best = np.max(gain + gamma * moves @ best, axis=1)
+    assert abs(best[start] - 0.7745) < 1e-3
+
+    config = PPOConfig(
+        total_steps=400_000,
+        num_envs=32,
+        num_steps=128,
+        num_epochs=4,
+        num_minibatches=8,
+        gae_lambda=0.95,
+        entropy_coefficient=0.001,
+        return_scale=1.0,
+        hidden_sizes=(64, 64),
+    )
+    rates = _per_seed(Rates(jnp.float32(2.5e-3), jnp.float32(gamma)), num_seeds)
+    result = jax.jit(jax.vmap(make_train(config, env)))(_keys(num_seeds), _per_seed(params, num_seeds), rates)
+    everywhere = jnp.eye(len(cells))
+    choose = jax.vmap(lambda policy: jax.nn.softmax(jax.vmap(policy.model)(everywhere)[0].logits))
+    earned = []
+    for policy in np.asarray(choose(result.policy), np.float64):
+        chain, reward = np.einsum("sa,sat->st", policy, moves), np.sum(policy * gain, axis=1)
+        earned.append(np.linalg.solve(np.eye(len(cells)) - gamma * chain, reward)[start])
+    print(f"V* {best[start]:.4f}, PPO {np.mean(earned):.4f}, by seed {np.round(earned, 4)}")
+    assert np.mean(earned) >= 0.98 * best[start], earned

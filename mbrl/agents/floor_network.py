@@ -1,18 +1,19 @@
 """The network with which a model-free agent sees the factory: the whole floor from the robot, alike in all directions.
 
     codes of a cell ─► what is there: sum of embeddings, wall and emptiness being zero; where its marking points
-    floor ─► every cell near the robot ┐  for 8 poses: up, right, …                        ┌► logit of the direction ahead
-             sums of all rows          ├─ ahead, as it is or mirrored ─► layers of h[pose] ┤
-             sums of all columns       ┘                                                   └► mean: NOOP's logit, value
+    floor ─► every cell near the robot ┐  in 8 poses: up, right, …                        ┌► logit of what is ahead
+             sums of all rows          ├─ ahead, as it is or mirrored ─► layers h[pose] ──┤
+             sums of all columns       ┘                                                  └► mean: NOOP's logit, value
 
-Turn or mirror a floor, and the best actions turn or mirror with it; `local` is given that too, by cells that are seen in
-the direction of the action. Here weights are shared between the poses, so that a layer is an ordinary matrix whose
+Turn or mirror a floor, and the best actions turn or mirror with it; `local` is given that too, by cells that are seen
+in the direction of the action. Here weights are shared between the poses, so that a layer is an ordinary matrix whose
 blocks are copies of one, turned: W[pose, cells] in the first layer, W[pose, pose'] in those that follow.
 
 Places are offsets from the robot. The context (what the robot carries, whether there is light) scales and shifts the
 first layer, which can so mean one thing on the way to the feeder and another on the way to the press. As wall is zero,
-a floor looks the same however a bank pads it; fixtures and objects begin with far larger embeddings than bare floor,
-so that the few cells that matter are not drowned by the many that do not.
+a floor looks the same however a bank pads it. What an input teaches grows with its size: fixtures and objects begin
+with larger embeddings than bare floor, so that the few cells that matter are not drowned by the many that do not, and
+cells are shown the larger the closer they are, so that a policy soon learns what it bumps into.
 
 References: Cohen and Welling, 2016, Group Equivariant Convolutional Networks; van der Pol, Worrall, van Hoof, Oliehoek
 and Welling, 2020, MDP Homomorphic Networks.
@@ -37,6 +38,8 @@ _NUM_CODES, _FLOOR = len(_TERRAINS) + len(_OBJECTS), 0
 _ARROWS = 0.5 * np.array([[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1]], np.float32)
 """Where each marking points: rows down, columns to the right."""
 _NUM_CONTEXTS = 6
+_CLOSE = {0: 8.0, 1: 8.0, 2: 3.0}
+"""How much larger than life cells are shown at these distances (rows or columns, whichever is more)."""
 _POSES = [(turn, mirrored) for turn in range(4) for mirrored in (False, True)]
 """What is ahead, up, right, down or left; whether left and right are exchanged."""
 _NUM_POSES = len(_POSES)
@@ -77,6 +80,13 @@ def _posed(grid: np.ndarray, turn: int, mirrored: bool) -> np.ndarray:
     """Turn a grid so that the direction of number `turn` comes to the top, then mirror it if asked to."""
     grid = np.rot90(grid, turn)
     return grid[:, ::-1] if mirrored else grid
+
+
+def _closeness(reach: int) -> np.ndarray:
+    """Return `[side, side, 1]`, how large the cells about the robot are shown."""
+    offset = np.abs(np.arange(-reach, reach + 1))
+    distance = np.maximum(offset[:, None], offset)
+    return np.vectorize(lambda d: _CLOSE.get(d, 1.0))(distance).astype(np.float32)[..., None]
 
 
 def _relations() -> np.ndarray:
@@ -178,7 +188,7 @@ class FloorNetwork(nnx.Module):
         sizes = [size // _NUM_POSES for size in hidden_sizes]
         embedding_key, first_key, gain_key, rest_key, ahead_key, idle_key, value_key = jax.random.split(key, 7)
         scale = np.full((_NUM_CODES, 1), 3.0)
-        scale[_FLOOR] = 0.3
+        scale[_FLOOR] = 0.5
         self.embedding = nnx.Param(scale * jax.random.normal(embedding_key, (_NUM_CODES, embedding_size)))
         self.reach, self.far = reach, far
         self.first = FloorLinear(reach, far, embedding_size + 2, sizes[0], key=first_key)
@@ -204,7 +214,7 @@ class FloorNetwork(nnx.Module):
         cells = jnp.concatenate(
             [present.astype(jnp.float32) @ self.embedding[...], jnp.asarray(_ARROWS)[marking]], axis=-1
         )
-        near = crop(cells, row, column, (self.reach, self.reach))
+        near = crop(cells, row, column, (self.reach, self.reach)) * _closeness(self.reach)
         down = crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))
         across = crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))
         features = self.first(near, down[:, 0], across[0])

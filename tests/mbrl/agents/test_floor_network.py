@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl.floor_network import FloorNetwork, crop
+from mbrl.agents.floor_network import FloorNetwork, crop
 
 DIRECTIONS = np.array([1, 2, 3, 4])
 """Actions and markings share these codes: up, right, down, left."""
