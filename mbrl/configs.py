@@ -103,7 +103,9 @@ class PPOConfig:
         num_levels: levels a seed trains on; those of its experience are the first of them.
         num_envs, num_steps: N environments advance T steps per update.
         num_epochs, num_minibatches: how often and in how many parts each rollout is learnt from.
-        final_learning_rate: Adam's falls linearly to this share of it at the last update.
+        episode_steps: ticks of a training episode, at whose end the value stands for the rest. Short ones meet more
+            beginnings, and of those in which a stop comes, less of the standstill after it.
+        final_share: Adam's learning rate and c_e fall linearly to this share of themselves at the last update.
         gae_lambda: λ of the advantages.
         clip: ε, how far the policy may leave the one that acted.
         entropy_coefficient, value_coefficient: c_e and c_v.
@@ -120,10 +122,11 @@ class PPOConfig:
     num_steps: int = 16
     num_epochs: int = 2
     num_minibatches: int = 16
-    final_learning_rate: float = 0.0
-    gae_lambda: float = 0.9
+    episode_steps: int = 16
+    final_share: float = 0.0
+    gae_lambda: float = 0.95
     clip: float = 0.2
-    entropy_coefficient: float = 0.002
+    entropy_coefficient: float = 0.02
     value_coefficient: float = 0.5
     max_gradient_norm: float = 0.5
     return_scale: float = 4.0
@@ -135,9 +138,9 @@ class PPOConfig:
             self,
             (
                 "total_steps", "num_levels", "num_envs", "num_steps", "num_epochs", "num_minibatches",
-                "updates_per_chunk",
+                "updates_per_chunk", "episode_steps",
             ),
-            final_learning_rate=(0, 1), gae_lambda=(0, 1), clip=(1e-6, math.inf), entropy_coefficient=(0, math.inf),
+            final_share=(0, 1), gae_lambda=(0, 1), clip=(1e-6, math.inf), entropy_coefficient=(0, math.inf),
             value_coefficient=(0, math.inf), max_gradient_norm=(1e-9, math.inf), return_scale=(1e-6, math.inf),
         )  # fmt: skip
         if not self.hidden_sizes:
@@ -184,7 +187,7 @@ class Lane(NamedTuple):
     gamma: float
 
 
-LANE_DEFAULTS = {"ppo": (2e-3, 0.93), "local+exact": (2e-3, 0.99)}
+LANE_DEFAULTS = {"ppo": (2e-3, 0.97), "local+exact": (2e-3, 0.99)}
 """Learning rate and discount of each agent that learns."""
 
 

@@ -75,7 +75,8 @@ def train_ppo(trial: Training, place: Workplace) -> Trained:
     for seed in dict.fromkeys(trial.seeds):
         place.report(f"seed {seed}: levels")
         interrupt.check()
-        params[seed] = EnvParams(bank=training_bank(training_levels(trial.regime, config.num_levels, seed)))
+        bank = training_bank(training_levels(trial.regime, config.num_levels, seed))
+        params[seed] = EnvParams(bank, max_steps_in_episode=config.episode_steps)
     schedule = Schedule(config.num_updates, config.chunk, config.batch_size)
     data = [params[seed] for seed in trial.seeds]
     learner = make_ppo(config, FACTORY, keep_transitions=True)

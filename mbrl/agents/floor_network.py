@@ -9,8 +9,9 @@ Turn or mirror a floor, and the best actions turn or mirror with it; `local` is 
 in the direction of the action. Here weights are shared between the poses, so that a layer is an ordinary matrix whose
 blocks are copies of one, turned: W[pose, cells] in the first layer, W[pose, pose'] in those that follow.
 
-Places are offsets from the robot. The context (what the robot carries, whether there is light) scales and shifts the
-first layer, which can so mean one thing on the way to the feeder and another on the way to the press. As wall is zero,
+Places are offsets from the robot. The context (what the robot carries, whether there is light) scales the first layer,
+which can so mean one thing on the way to the feeder and another on the way to the press; context and what there is
+anywhere on the floor shift it, as `local` is given circuits as global bits. As wall is zero,
 a floor looks the same however a bank pads it. What an input teaches grows with its size: fixtures and objects begin
 with larger embeddings than bare floor, so that the few cells that matter are not drowned by the many that do not, and
 cells are shown the larger the closer they are, so that a policy soon learns what it bumps into.
@@ -193,7 +194,7 @@ class FloorNetwork(nnx.Module):
         self.reach, self.far = reach, far
         self.first = FloorLinear(reach, far, embedding_size + 2, sizes[0], key=first_key)
         self.gain = nnx.Param(1.0 + 0.5 * jax.random.normal(gain_key, (_NUM_CONTEXTS, sizes[0])))
-        self.bias = nnx.Param(jnp.zeros((_NUM_CONTEXTS, sizes[0])))
+        self.bias = nnx.Param(jnp.zeros((_NUM_CONTEXTS + _NUM_CODES, sizes[0])))
         layers = zip(pairwise(sizes), jax.random.split(rest_key, len(sizes))[1:], strict=True)
         self.rest = nnx.List([PoseLinear(m, n, scale=2**0.5, key=k) for (m, n), k in layers])
         self.ahead = PoseLinear(sizes[-1], 1, scale=0.01, key=ahead_key)
@@ -218,7 +219,9 @@ class FloorNetwork(nnx.Module):
         down = crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))
         across = crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))
         features = self.first(near, down[:, 0], across[0])
-        features = nnx.relu(features * (context @ self.gain[...]) + context @ self.bias[...])
+        somewhere = jnp.any(present, axis=(0, 1)).astype(jnp.float32)
+        bias = jnp.concatenate([context, somewhere]) @ self.bias[...]
+        features = nnx.relu(features * (context @ self.gain[...]) + bias)
         for layer in self.rest:
             features = nnx.relu(layer(features))
         ahead = jnp.mean(self.ahead(features).reshape(4, 2), axis=1)  # Poses with the same direction ahead.

@@ -123,13 +123,15 @@ def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = F
     they are to be kept.
     """
 
+    def falling(start: Any) -> Callable[[Array], Array]:
+        steps = config.num_updates * config.num_epochs * config.num_minibatches
+        return optax.linear_schedule(start, start * config.final_share, steps)
+
+    entropy_coefficient = falling(config.entropy_coefficient)
+
     def optimizer(rates: Rates) -> optax.GradientTransformation:
-        schedule = optax.linear_schedule(
-            rates.learning_rate,
-            rates.learning_rate * config.final_learning_rate,
-            config.num_updates * config.num_epochs * config.num_minibatches,
-        )
-        return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(schedule, eps=1e-5))
+        adam = optax.adam(falling(rates.learning_rate), eps=1e-5)
+        return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), adam)
 
     def init(key: jax.Array, env_params: Any, rates: Rates) -> PPOState:
         model_key, reset_key, run_key = jax.random.split(key, 3)
@@ -205,14 +207,14 @@ def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = F
 
         def minibatch_step(train, indices):
             minibatch = jax.tree.map(lambda leaf: leaf[indices], batch)
-            gradients, losses = jax.grad(loss, has_aux=True)(train.model, *minibatch)
+            gradients, losses = jax.grad(loss, has_aux=True)(train.model, *minibatch, entropy_coefficient(train.step))
             return train.apply_gradients(gradients, optimise), losses
 
         epoch_keys = jax.random.split(key, config.num_epochs)
         shuffled = jax.vmap(lambda key: jax.random.permutation(key, config.batch_size))(epoch_keys)
         return jax.lax.scan(minibatch_step, train, shuffled.reshape(config.num_epochs * config.num_minibatches, -1))
 
-    def loss(model: ActorCritic | FloorNetwork, decisions: Decision, advantages: Array, returns: Array):
+    def loss(model: ActorCritic | FloorNetwork, decisions: Decision, advantages: Array, returns: Array, bonus: Array):
         distribution, values = jax.vmap(model)(decisions.obs)
         ratio = jnp.exp(distribution.log_prob(decisions.action) - decisions.log_prob)
         advantages = (advantages - jnp.mean(advantages)) / (jnp.std(advantages) + 1e-8)
@@ -221,7 +223,7 @@ def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = F
         value_loss = 0.5 * jnp.mean(((values - returns) / config.return_scale) ** 2)
         entropy = jnp.mean(distribution.entropy())
         clip_fraction = jnp.mean(jnp.abs(ratio - 1.0) > config.clip)
-        total = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy
+        total = policy_loss + config.value_coefficient * value_loss - bonus * entropy
         return total, (policy_loss, value_loss, entropy, clip_fraction)
 
     return Learner(init, update_chunk, lambda state: PPOPolicy(state.train.model), rows, stack_parameters)
