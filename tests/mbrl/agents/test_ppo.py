@@ -321,24 +321,19 @@ def _play_out(policy, env, params, key, num_episodes=64):
     return jnp.mean(jax.vmap(episode)(jax.random.split(key, num_episodes)))
 
 
+def _train_longer(env, num_seeds, **changes):
+    """Train seeds side by side at γ = 0.99 with the settings that are usual for control from few numbers."""
+    settings = dict(num_steps=128, num_minibatches=8, gae_lambda=0.95, return_scale=100.0, hidden_sizes=(64, 64))
+    train = make_train(_config(**{**settings, "updates_per_chunk": 16, **changes}), env)
+    rates = _per_seed(Rates(jnp.float32(2.5e-3), jnp.float32(0.99)), num_seeds)
+    return jax.jit(jax.vmap(train))(_keys(num_seeds), _per_seed(env.default_params, num_seeds), rates)
+
+
 @pytest.mark.slow
 def test_cartpole_is_solved():
     """Within 500k steps each of 8 seeds balances for 475 steps or more, its actions sampled, not greedy."""
-    env, num_seeds = CartPole(), 8
-    params = env.default_params
-    config = PPOConfig(
-        total_steps=500_000,
-        num_envs=16,
-        num_steps=128,
-        num_epochs=4,
-        num_minibatches=4,
-        gae_lambda=0.95,
-        entropy_coefficient=0.0,
-        return_scale=100.0,
-        hidden_sizes=(64, 64),
-    )
-    rates = _per_seed(Rates(jnp.float32(2.5e-3), jnp.float32(0.99)), num_seeds)
-    result = jax.jit(jax.vmap(make_train(config, env)))(_keys(num_seeds), _per_seed(params, num_seeds), rates)
+    env, num_seeds, params = CartPole(), 8, CartPole().default_params
+    result = _train_longer(env, num_seeds, total_steps=500_000, num_envs=16, num_minibatches=4, entropy_coefficient=0.0)
     evaluate = jax.jit(jax.vmap(lambda policy, key: _play_out(policy, env, params, key)))
     returns = evaluate(result.policy, jax.random.split(jax.random.key(1), num_seeds))
     assert np.min(returns) >= 475.0, returns
@@ -357,7 +352,7 @@ def test_four_rooms_is_solved_within_two_percent():
 
     A slip replaces the action by one of the four, drawn uniformly; the reward 1 comes with the step onto the goal.
     """
-    env, gamma, num_seeds = Rooms(), 0.99, 8
+    env, gamma = Rooms(), 0.99
     params = env.default_params
     cells = [tuple(cell) for cell in np.asarray(env.coords).tolist()]
     goal, start = (cells.index(tuple(at.tolist())) for at in (env.goal_fixed, env.pos_fixed))
@@ -376,19 +371,7 @@ def test_four_rooms_is_solved_within_two_percent():
         best = np.max(gain + gamma * moves @ best, axis=1)
     assert abs(best[start] - 0.7745) < 1e-3
 
-    config = PPOConfig(
-        total_steps=400_000,
-        num_envs=32,
-        num_steps=128,
-        num_epochs=4,
-        num_minibatches=8,
-        gae_lambda=0.95,
-        entropy_coefficient=0.001,
-        return_scale=1.0,
-        hidden_sizes=(64, 64),
-    )
-    rates = _per_seed(Rates(jnp.float32(2.5e-3), jnp.float32(gamma)), num_seeds)
-    result = jax.jit(jax.vmap(make_train(config, env)))(_keys(num_seeds), _per_seed(params, num_seeds), rates)
+    result = _train_longer(env, 8, total_steps=400_000, num_envs=32, entropy_coefficient=0.001, return_scale=1.0)
     everywhere = jnp.eye(len(cells))
     choose = jax.vmap(lambda policy: jax.nn.softmax(jax.vmap(policy.model)(everywhere)[0].logits))
     earned = []
