@@ -195,7 +195,7 @@ def verdicts(
         evidence = Evidence(
             num_seeds=len(subject.seeds),
             num_failed=subject.num_failed,
-            audit_clean=audits[subject.regime]["clean"] if subject.regime in audits else None,
+            audit_clean=audits.get(subject.regime, {"clean_for": {}})["clean_for"].get(subject.agent.partition(" ")[0]),
             gates_hold=gate["passed"],
             competence=_mean(line["competence_in_distribution"]),
             competence_no_human=_mean(line["competence_no_human"]),

@@ -217,10 +217,14 @@ def _gather_audits(gathered: Gathered, audited: list, trained: list) -> None:
             lines += [f"{agent}, seed {seed}: {line}" for line in part.findings]
             counts.setdefault(agent, Counter()).update(events)
         parts["c"] = Part(not lines and bool(seen), checked, "transitions", tuple(lines))
+        levels_clean = all(parts[name].passed for name in "abd")
         gathered.audits[regime] = {
             "regime": regime,
             "seeds": [part["seed"] for part in levels],
             "clean": all(part.passed for part in parts.values()),
+            "clean_for": {
+                agent: levels_clean and not any(line.startswith(f"{agent}, ") for line in lines) for agent in counts
+            },
             "parts": {name: asdict(parts[name]) for name in PARTS},
             "counts": {agent: dict(events) for agent, events in counts.items()},
         }

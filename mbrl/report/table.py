@@ -52,7 +52,10 @@ def print_summary(summary: dict, console: Console) -> None:
     )
     for regime, audit in summary["audit"].items():
         failed = [part for part, result in audit["parts"].items() if not result["passed"]]
-        console.print(f"Audit of {regime}: {'clean' if audit['clean'] else 'not clean, part ' + ', '.join(failed)}.")
+        spoilt = [agent for agent, clean in audit["clean_for"].items() if not clean]
+        whom = f" for {' and '.join(spoilt)}" if spoilt else ""
+        said = "clean" if audit["clean"] else f"not clean{whom}, part {', '.join(failed)}"
+        console.print(f"Audit of {regime}: {said}.")
     for verdict in summary["verdict"]:
         console.print(
             f"[bold]{verdict['agent']} in {verdict['regime']}: {verdict['claim']}[/bold] — {verdict['reason']}."

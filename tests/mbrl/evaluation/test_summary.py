@@ -204,7 +204,8 @@ def test_gates(oracle, facts):
 def test_verdicts(subjects, rows, differences, oracle, truth, facts):
     lines = [summary.headline(subject, oracle, truth, facts) for subject in subjects]
     gate = summary.gates(oracle, facts)
-    audits = {"withheld": {"clean": True}, "open": {"clean": False}}
+    both = lambda clean: {"clean_for": {"ppo": clean, "local+exact": clean}}  # noqa: E731
+    audits = {"withheld": both(True), "open": both(False)}
 
     def claims(subjects=subjects, gate=gate, audits=audits, lines=lines):
         found = summary.verdicts(subjects, lines, rows, differences, gate, audits)
@@ -215,6 +216,8 @@ def test_verdicts(subjects, rows, differences, oracle, truth, facts):
     model, free, control = ("local+exact", "withheld"), ("ppo", "withheld"), ("ppo", "open")
     assert said == {model: "yes", free: "no", control: "cannot tell"}, "no verdict on those who learn nothing"
     assert claims(audits={})[model] == "cannot tell"
+    one = {**audits, "withheld": {"clean_for": {"ppo": False, "local+exact": True}}}
+    assert claims(audits=one) == {model: "yes", free: "cannot tell", control: "cannot tell"}
     assert claims(gate={**gate, "passed": False})[model] == "cannot tell"
     alone = claims(subjects=subjects[:4], lines=lines[:4])
     assert alone == {model: "yes", free: "cannot tell"}, "a model-free no without its positive control"

@@ -170,6 +170,8 @@ def test_audit_is_of_what_all_agents_learn_from(results):
     assert seen["checked"] == sum(events["transitions"] for events in counts.values())
     assert all(line.startswith(("ppo, seed ", "local+exact, seed ")) for line in seen["findings"])
     assert not any("expected never" in line for line in seen["findings"])
+    clean = {agent: not any(line.startswith(f"{agent}, ") for line in seen["findings"]) for agent in counts}
+    assert audit["withheld"]["clean_for"] == clean and audit["withheld"]["clean"] == all(clean.values())
 
 
 def test_what_is_left_verifies(runs, results):
