@@ -216,18 +216,19 @@ def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4) -> np.ndarr
     if not 0.0 <= gamma < 1.0:
         raise ValueError(f"gamma: {gamma!r} is out of range, expected a discount in [0, 1)")
     backup = lambda value: graph.reward + gamma * (graph.transition @ value).reshape(graph.reward.shape)  # noqa: E731
-    value, residual = np.zeros(len(graph.rows)), np.inf
-    while residual > tolerance * (1 - gamma) / max(gamma, 1e-3):
+    value = np.zeros(len(graph.rows))
+    while True:
         action_values = backup(value)
         improved = action_values.max(axis=1)
         # Differences that rounding makes (a few units in the last place) count as none, or the loop might not end.
         rounding = 8 * np.finfo(float).eps * np.abs(improved).max()
         residual = np.abs(improved - value).max() - rounding
+        if residual <= tolerance * (1 - gamma) / max(gamma, 1e-3):
+            return backup(improved)  # Further sweeps of its policy would lead to that policy's value, not to V*.
         chain, reward = graph.follow(action_values.argmax(axis=1))
         value = improved
         for _ in range(_SWEEPS):
             value = reward + gamma * (chain @ value)
-    return backup(value)
 
 
 def evaluate_policy(

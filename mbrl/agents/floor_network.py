@@ -11,10 +11,10 @@ blocks are copies of one, turned: W[pose, cells] in the first layer, W[pose, pos
 
 Places are offsets from the robot. The context (what the robot carries, whether there is light) scales the first layer,
 which can so mean one thing on the way to the feeder and another on the way to the press; context and what there is
-anywhere on the floor shift it, as `local` is given circuits as global bits. As wall is zero,
-a floor looks the same however a bank pads it. What an input teaches grows with its size: fixtures and objects begin
-with larger embeddings than bare floor, so that the few cells that matter are not drowned by the many that do not, and
-cells are shown the larger the closer they are, so that a policy soon learns what it bumps into.
+anywhere on the floor shift it, as `local` is given circuits as global bits. As wall is zero, a floor looks the same
+however a bank pads it. What an input teaches grows with its size: fixtures and objects begin with larger embeddings
+than bare floor, so that the few cells that matter are not drowned by the many that do not, and cells are shown the
+larger the closer they are, so that a policy soon learns what it bumps into.
 
 References: Cohen and Welling, 2016, Group Equivariant Convolutional Networks; van der Pol, Worrall, van Hoof, Oliehoek
 and Welling, 2020, MDP Homomorphic Networks.
