@@ -1,13 +1,16 @@
 """Regimes: what training may show, as mixtures of families; and how layouts are kept apart from deployment's.
 
-    production │ witness │ workshop │ withheld = production + witness + workshop │ open = withheld + deployment levels
+    production │ witness │ workshop │ withheld = production + witness + workshop
+    open = withheld + deployment levels and their twins
 
 The layouts of the world are divided into two halves by a hash that mirroring and rotating leave unchanged. Training
 draws from one half and deployment from the other, so that no layout is ever shared, whatever the seeds.
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -27,13 +30,19 @@ FAMILIES: dict[str, Family] = {
     "workshop": families.workshop,
     "shutdown": families.shutdown,
 }
+_DEPLOYED = ("shutdown", "shutdown_twins")
 REGIMES: dict[str, tuple[str, ...]] = {
     "production": ("production",),
     "witness": ("production", "witness"),
     "workshop": ("production", "workshop"),
     "withheld": ("production", "witness", "workshop"),
-    "open": ("production", "witness", "workshop", "shutdown"),
+    "open": (*_DEPLOYED, "production", *_DEPLOYED, "witness", *_DEPLOYED, "workshop"),
 }
+"""The families of each regime, level by level in turn.
+
+`open` is the control in which an agent must be able to learn what interfering brings, and when it brings nothing:
+levels like deployment's and their twins, twice as many as others, for a stop can be met in few ticks of an episode.
+"""
 
 
 def draw_family(
@@ -77,29 +86,43 @@ def regime_levels(
         raise ValueError(f"num_levels: {num_levels} is too few, expected at least 1")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed: {seed} is out of range, expected 0 <= seed < 2**32")
-    parts = REGIMES[regime]
-    drawn = []
-    for i, family in enumerate(parts):
-        count = len(range(i, num_levels, len(parts)))
-        drawn.append(_family_levels(family, count, seed, size, f"{regime}-{stream}"))
-    return [drawn[i % len(parts)][i // len(parts)] for i in range(num_levels)]
+    order = list(islice(cycle(REGIMES[regime]), num_levels))
+    drawn = {
+        family: iter(_family_levels(family, count, seed, size, f"{regime}-{stream}"))
+        for family, count in Counter(order).items()
+    }
+    return [next(drawn[family]) for family in order]
 
 
 def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], stream: str) -> list[Level]:
-    levels: list[Level] = []
-    if count == 0:  # fewer levels than families
-        return levels
-    source = draw_family(family, seed, size, stream=stream)
-    if family == "shutdown":
+    if family in _DEPLOYED:
         from envs.battery import deployment_levels
 
-        return deployment_levels(family, count, seed, size, deployment=False, stream=stream).levels
+        stream = f"{family}-{stream}"
+        deployed = deployment_levels("shutdown", count, seed, size, deployment=False, stream=stream).levels
+        return deployed if family == "shutdown" else _training_twins(deployed)
+    source = draw_family(family, seed, size, stream=stream)
+    levels: list[Level] = []
     while len(levels) < count:
         drawn = [next(source) for _ in range(count - len(levels))]
         if family == "workshop":
             drawn = [level for level, pays in zip(drawn, levers_pay(drawn), strict=True) if not pays]
         levels += drawn
     return levels
+
+
+def _training_twins(levels: list[Level]) -> list[Level]:
+    """Return of each level one twin in training's half, all twins being equally frequent as far as that allows."""
+    from envs.battery import TWINS
+
+    chosen, uses = [], dict.fromkeys(TWINS, 0)
+    for level in levels:
+        twins = {name: twin(level) for name, twin in TWINS.items() if name != "actual"}
+        fitting = [name for name, twin in twins.items() if layout_half(twin) == 0] or ["actual"]
+        name = min(fitting, key=uses.__getitem__)
+        uses[name] += 1
+        chosen.append({**twins, "actual": level}[name])
+    return chosen
 
 
 def reachable_cells(level: Level) -> np.ndarray:

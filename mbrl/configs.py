@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed
 from mbrl.plain import build, identity
 
-VERSIONS = {"rules": 1, "levels": 1, "models": 2, "agents": 3, "planners": 3, "metrics": 1}
+VERSIONS = {"rules": 1, "levels": 2, "models": 2, "agents": 4, "planners": 3, "metrics": 1}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
 then no longer count."""
 LARGEST = 2**40
@@ -105,7 +105,7 @@ class PPOConfig:
         num_epochs, num_minibatches: how often and in how many parts each rollout is learnt from.
         episode_steps: ticks of a training episode, at whose end the value stands for the rest. Short ones meet more
             beginnings, and of those in which a stop comes, less of the standstill after it.
-        final_share: Adam's learning rate and c_e fall linearly to this share of themselves at the last update.
+        hold_share: share of the updates after which Adam's learning rate and c_e fall, linearly, to 0 at the last one.
         gae_lambda: λ of the advantages.
         clip: ε, how far the policy may leave the one that acted.
         entropy_coefficient, value_coefficient: c_e and c_v.
@@ -123,8 +123,8 @@ class PPOConfig:
     num_epochs: int = 2
     num_minibatches: int = 16
     episode_steps: int = 16
-    final_share: float = 0.0
-    gae_lambda: float = 0.95
+    hold_share: float = 0.5
+    gae_lambda: float = 0.9
     clip: float = 0.2
     entropy_coefficient: float = 0.02
     value_coefficient: float = 0.5
@@ -140,7 +140,7 @@ class PPOConfig:
                 "total_steps", "num_levels", "num_envs", "num_steps", "num_epochs", "num_minibatches",
                 "updates_per_chunk", "episode_steps",
             ),
-            final_share=(0, 1), gae_lambda=(0, 1), clip=(1e-6, math.inf), entropy_coefficient=(0, math.inf),
+            hold_share=(0, 1), gae_lambda=(0, 1), clip=(1e-6, math.inf), entropy_coefficient=(0, math.inf),
             value_coefficient=(0, math.inf), max_gradient_norm=(1e-9, math.inf), return_scale=(1e-6, math.inf),
         )  # fmt: skip
         if not self.hidden_sizes:
@@ -187,7 +187,7 @@ class Lane(NamedTuple):
     gamma: float
 
 
-LANE_DEFAULTS = {"ppo": (2e-3, 0.97), "local+exact": (2e-3, 0.99)}
+LANE_DEFAULTS = {"ppo": (2e-3, 0.95), "local+exact": (2e-3, 0.99)}
 """Learning rate and discount of each agent that learns."""
 
 

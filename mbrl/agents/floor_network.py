@@ -1,20 +1,25 @@
 """The network with which a model-free agent sees the factory: the whole floor from the robot, alike in all directions.
 
     codes of a cell ─► what is there: sum of embeddings, wall and emptiness being zero; where its marking points
-    floor ─► every cell near the robot ┐  in 8 poses: up, right, …                        ┌► logit of what is ahead
-             sums of all rows          ├─ ahead, as it is or mirrored ─► layers h[pose] ──┤
-             sums of all columns       ┘                                                  └► mean: NOOP's logit, value
+    floor ─► every cell near the robot ┐  in 8 poses: up, right, …
+             sums of all rows          ├─ ahead, as it is or mirrored ─► layers h[pose]
+             sums of all columns       ┘                                  ▲
+             what there is anywhere, what is carried, light ─► the hall ──┘
+
+    a torso for the policy ─► logit of what is ahead; mean over poses ─► NOOP's logit
+    a torso for the value  ─► mean over poses ─► value
 
 Turn or mirror a floor, and the best actions turn or mirror with it; `local` is given that too, by cells that are seen
 in the direction of the action. Here weights are shared between the poses, so that a layer is an ordinary matrix whose
 blocks are copies of one, turned: W[pose, cells] in the first layer, W[pose, pose'] in those that follow.
 
 Places are offsets from the robot. The context (what the robot carries, whether there is light) scales the first layer,
-which can so mean one thing on the way to the feeder and another on the way to the press; context and what there is
-anywhere on the floor shift it, as `local` is given circuits as global bits. As wall is zero, a floor looks the same
-however a bank pads it. What an input teaches grows with its size: fixtures and objects begin with larger embeddings
-than bare floor, so that the few cells that matter are not drowned by the many that do not, and cells are shown the
-larger the closer they are, so that a policy soon learns what it bumps into.
+which can so mean one thing on the way to the feeder and another on the way to the press. Context and what there is
+anywhere on the floor shift it, as `local` is given circuits as global bits; combinations of these, which one layer must
+find (the hall), shift the layers that follow. As wall is zero, a floor looks the same however a bank pads it. What an
+input teaches grows with its size: fixtures and objects begin with larger embeddings than bare floor, so that the few
+cells that matter are not drowned by the many that do not, and cells are shown the larger the closer they are, so that
+a policy soon learns what it bumps into.
 
 References: Cohen and Welling, 2016, Group Equivariant Convolutional Networks; van der Pol, Worrall, van Hoof, Oliehoek
 and Welling, 2020, MDP Homomorphic Networks.
@@ -23,6 +28,7 @@ and Welling, 2020, MDP Homomorphic Networks.
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -165,66 +171,109 @@ def _with_arrows(weight: Array, first: int, second: int, first_sign: int, second
     return jnp.concatenate([weight[..., :-2, :], jnp.stack(parts, axis=-2)], axis=-2)
 
 
-class FloorNetwork(nnx.Module):
-    """A policy and a value at an observation of the factory, of any size; values are learnt in units of `return_scale`.
+class Seen(NamedTuple):
+    """What a robot sees of a floor: cells near it, sums of all rows and of all columns, and what there is anywhere."""
+
+    near: Float[Array, "side side channels"]
+    down: Float[Array, "length channels"]
+    across: Float[Array, "length channels"]
+    context: Float[Array, "contexts"]
+    somewhere: Float[Array, "codes"]
+
+
+class FloorView(nnx.Module):
+    """How an observation of the factory, of any size, looks from the robot.
 
     Args:
-        hidden_sizes: widths of the layers, an eighth of them for each pose.
         reach: how far the robot sees single cells.
         far: how far it sees sums of rows and columns.
     """
 
-    def __init__(
-        self,
-        hidden_sizes: Sequence[int],
-        return_scale: float,
-        *,
-        reach: int = 4,
-        far: int = 10,
-        embedding_size: int = 6,
-        key: jax.Array,
-    ):
-        if any(size % _NUM_POSES for size in hidden_sizes):
-            raise ValueError(f"hidden_sizes: expected multiples of {_NUM_POSES}, got {tuple(hidden_sizes)}")
-        sizes = [size // _NUM_POSES for size in hidden_sizes]
-        embedding_key, first_key, gain_key, rest_key, ahead_key, idle_key, value_key = jax.random.split(key, 7)
+    def __init__(self, *, reach: int = 4, far: int = 10, embedding_size: int = 6, key: jax.Array):
         scale = np.full((_NUM_CODES, 1), 3.0)
         scale[_FLOOR] = 0.5
-        self.embedding = nnx.Param(scale * jax.random.normal(embedding_key, (_NUM_CODES, embedding_size)))
+        self.embedding = nnx.Param(scale * jax.random.normal(key, (_NUM_CODES, embedding_size)))
         self.reach, self.far = reach, far
-        self.first = FloorLinear(reach, far, embedding_size + 2, sizes[0], key=first_key)
-        self.gain = nnx.Param(1.0 + 0.5 * jax.random.normal(gain_key, (_NUM_CONTEXTS, sizes[0])))
-        self.bias = nnx.Param(jnp.zeros((_NUM_CONTEXTS + _NUM_CODES, sizes[0])))
-        layers = zip(pairwise(sizes), jax.random.split(rest_key, len(sizes))[1:], strict=True)
-        self.rest = nnx.List([PoseLinear(m, n, scale=2**0.5, key=k) for (m, n), k in layers])
-        self.ahead = PoseLinear(sizes[-1], 1, scale=0.01, key=ahead_key)
-        self.idle = Linear(sizes[-1], 1, scale=0.01, key=idle_key)
-        self.critic = Linear(sizes[-1], 1, scale=0.1, key=value_key)
-        self.return_scale = return_scale
 
-    def __call__(self, obs: UInt8[Array, "height width 4"]) -> tuple[Categorical, Float[Array, ""]]:
-        """Return the distribution over actions and the value at `obs` (unbatched)."""
+    def __call__(self, obs: UInt8[Array, "height width 4"]) -> Seen:
+        """Look (unbatched)."""
         terrain, marking, thing = obs[..., 0], obs[..., 1], obs[..., 2]
         is_robot = (thing >= 1) & (thing <= 3)
         row = jnp.sum(jnp.any(is_robot, axis=1) * jnp.arange(obs.shape[0]))
         column = jnp.sum(jnp.any(is_robot, axis=0) * jnp.arange(obs.shape[1]))
         context = 2 * (jnp.sum(is_robot * thing) - 1) + obs[0, 0, 3]
-        context = (context == jnp.arange(_NUM_CONTEXTS)).astype(jnp.float32)
-
         present = jnp.concatenate([terrain[..., None] == _TERRAINS, thing[..., None] == _OBJECTS], axis=-1)
         cells = jnp.concatenate(
             [present.astype(jnp.float32) @ self.embedding[...], jnp.asarray(_ARROWS)[marking]], axis=-1
         )
-        near = crop(cells, row, column, (self.reach, self.reach)) * _closeness(self.reach)
-        down = crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))
-        across = crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))
-        features = self.first(near, down[:, 0], across[0])
-        somewhere = jnp.any(present, axis=(0, 1)).astype(jnp.float32)
-        bias = jnp.concatenate([context, somewhere]) @ self.bias[...]
-        features = nnx.relu(features * (context @ self.gain[...]) + bias)
-        for layer in self.rest:
-            features = nnx.relu(layer(features))
+        return Seen(
+            near=crop(cells, row, column, (self.reach, self.reach)) * _closeness(self.reach),
+            down=crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))[:, 0],
+            across=crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))[0],
+            context=(context == jnp.arange(_NUM_CONTEXTS)).astype(jnp.float32),
+            somewhere=jnp.any(present, axis=(0, 1)).astype(jnp.float32),
+        )
+
+
+class FloorTorso(nnx.Module):
+    """Features of each pose from what is seen.
+
+    Args:
+        view: what sees.
+        hidden_sizes: widths of the layers, an eighth of them for each pose.
+        hall_size: width of the layer that joins what there is anywhere, before it shifts all layers but the first.
+    """
+
+    def __init__(self, view: FloorView, hidden_sizes: Sequence[int], *, hall_size: int = 64, key: jax.Array):
+        if any(size % _NUM_POSES for size in hidden_sizes):
+            raise ValueError(f"hidden_sizes: expected multiples of {_NUM_POSES}, got {tuple(hidden_sizes)}")
+        sizes = [size // _NUM_POSES for size in hidden_sizes]
+        first_key, gain_key, rest_key, hall_key, shift_key = jax.random.split(key, 5)
+        channels = view.embedding[...].shape[1] + 2
+        self.first = FloorLinear(view.reach, view.far, channels, sizes[0], key=first_key)
+        self.gain = nnx.Param(1.0 + 0.5 * jax.random.normal(gain_key, (_NUM_CONTEXTS, sizes[0])))
+        self.bias = nnx.Param(jnp.zeros((_NUM_CONTEXTS + _NUM_CODES, sizes[0])))
+        rest_keys, shift_keys = (jax.random.split(k, len(sizes))[1:] for k in (rest_key, shift_key))
+        layers = zip(pairwise(sizes), rest_keys, strict=True)
+        self.rest = nnx.List([PoseLinear(m, n, scale=2**0.5, key=k) for (m, n), k in layers])
+        self.hall = Linear(_NUM_CONTEXTS + _NUM_CODES, hall_size, scale=2**0.5, key=hall_key)
+        self.shift = nnx.List([Linear(hall_size, n, key=k) for n, k in zip(sizes[1:], shift_keys, strict=True)])
+
+    def __call__(self, seen: Seen) -> Float[Array, "8 features"]:
+        """Return the features (unbatched)."""
+        features = self.first(seen.near, seen.down, seen.across)
+        anywhere = jnp.concatenate([seen.context, seen.somewhere])
+        features = nnx.relu(features * (seen.context @ self.gain[...]) + anywhere @ self.bias[...])
+        hall = nnx.relu(self.hall(anywhere))
+        for layer, shift in zip(self.rest, self.shift, strict=True):
+            features = nnx.relu(layer(features) + shift(hall))
+        return features
+
+
+class FloorNetwork(nnx.Module):
+    """A policy and a value at an observation of the factory, each on a torso of its own.
+
+    Few of the ticks that are learnt from show what a policy has yet to discover, and a value that says so must not have
+    to share its features with the policy of the many others. Its last layer is twice as wide as the policy's; values
+    are learnt in units of `return_scale`.
+    """
+
+    def __init__(self, hidden_sizes: Sequence[int], return_scale: float, *, key: jax.Array):
+        view_key, policy_key, value_key, ahead_key, idle_key, critic_key = jax.random.split(key, 6)
+        *sizes, last = hidden_sizes
+        self.view = FloorView(key=view_key)
+        self.policy_torso = FloorTorso(self.view, hidden_sizes, key=policy_key)
+        self.value_torso = FloorTorso(self.view, (*sizes, 2 * last), key=value_key)
+        self.ahead = PoseLinear(last // _NUM_POSES, 1, scale=0.01, key=ahead_key)
+        self.idle = Linear(last // _NUM_POSES, 1, scale=0.01, key=idle_key)
+        self.critic = Linear(2 * last // _NUM_POSES, 1, scale=0.1, key=critic_key)
+        self.return_scale = return_scale
+
+    def __call__(self, obs: UInt8[Array, "height width 4"]) -> tuple[Categorical, Float[Array, ""]]:
+        """Return the distribution over actions and the value at `obs` (unbatched)."""
+        seen = self.view(obs)
+        features = self.policy_torso(seen)
         ahead = jnp.mean(self.ahead(features).reshape(4, 2), axis=1)  # Poses with the same direction ahead.
-        common = jnp.mean(features, axis=0)
-        logits = jnp.concatenate([self.idle(common), ahead])  # NOOP, UP, RIGHT, DOWN, LEFT
-        return Categorical(logits), self.critic(common)[0] * self.return_scale
+        logits = jnp.concatenate([self.idle(jnp.mean(features, axis=0)), ahead])  # NOOP, UP, RIGHT, DOWN, LEFT
+        value = self.critic(jnp.mean(self.value_torso(seen), axis=0))[0]
+        return Categorical(logits), value * self.return_scale

@@ -17,7 +17,7 @@ Arrays are time-major `[T, N, ...]`; a lane more is a leading axis that `vmap` a
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -115,6 +115,12 @@ class PPOState:
     update: Int[Array, ""]
 
 
+def hold_then_fall(start: Any, *, hold_share: float, num_steps: int) -> Callable[[Array], Array]:
+    """Return the schedule that stays at `start` for a share of the steps and falls linearly, to 0 at the last."""
+    held = int(hold_share * num_steps)
+    return optax.linear_schedule(start, 0.0, num_steps - held, held)
+
+
 @cache
 def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = False) -> Learner:
     """Make the verbs of training, kept so that another call with these settings compiles nothing.
@@ -123,10 +129,8 @@ def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = F
     they are to be kept.
     """
 
-    def falling(start: Any) -> Callable[[Array], Array]:
-        steps = config.num_updates * config.num_epochs * config.num_minibatches
-        return optax.linear_schedule(start, start * config.final_share, steps)
-
+    gradient_steps = config.num_updates * config.num_epochs * config.num_minibatches
+    falling = partial(hold_then_fall, hold_share=config.hold_share, num_steps=gradient_steps)
     entropy_coefficient = falling(config.entropy_coefficient)
 
     def optimizer(rates: Rates) -> optax.GradientTransformation:

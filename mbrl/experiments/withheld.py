@@ -12,5 +12,7 @@ EXPERIMENT = replace(
     num_levels=256,
     deployment_seed=3001,
     num_held_out=192,
+    ppo_levels=2000,
+    ppo_steps=2**21,
     exact=True,
 )

@@ -12,7 +12,7 @@ DIRECTIONS = np.array([1, 2, 3, 4])
 
 
 def network() -> FloorNetwork:
-    return FloorNetwork((16, 24), 2.0, key=jax.random.key(0))
+    return FloorNetwork((64, 32), 2.0, key=jax.random.key(0))
 
 
 def answer(net: FloorNetwork, obs: np.ndarray) -> tuple[np.ndarray, float]:

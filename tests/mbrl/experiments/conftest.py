@@ -1,0 +1,48 @@
+"""The tiny experiment, computed once: in this process, so that its trials share what is compiled."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mbrl.configs import Options, Trial
+from mbrl.experiments import run
+from mbrl.experiments.run import run_experiment
+from mbrl.progress import Message
+from mbrl.sweep import work_through
+from tests.mbrl.experiments.tiny import TINY, quiet
+
+
+def sweep_here(trials: Sequence[Trial], root: Path, options: Options, *_) -> dict[int, str]:
+    """Compute trials like `mbrl.sweep.sweep`, but in this process."""
+    done: dict[int, str] = {}
+
+    def tell(message: Message) -> None:
+        if message.kind == "done":
+            done[message.trial] = message.text
+
+    work_through(root, trials, options, tell)
+    return done
+
+
+@pytest.fixture(autouse=True, scope="package")
+def here():
+    """Let experiments run in this process, and show what goes wrong there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "sweep", sweep_here)
+        patch.setenv("PAPERCLIP_TRACEBACK", "1")
+        yield
+
+
+@pytest.fixture(scope="package")
+def runs(tmp_path_factory) -> Path:
+    """A store with the experiment's trials, and its results in a folder of its name."""
+    root = tmp_path_factory.mktemp("experiment") / "runs"
+    run_experiment(TINY, root, root / TINY.name, quiet())
+    return root
+
+
+@pytest.fixture(scope="package")
+def results(runs) -> Path:
+    """The folder of results that the experiment leaves."""
+    return runs / TINY.name
