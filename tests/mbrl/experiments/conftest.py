@@ -1,6 +1,7 @@
 """The tiny experiment, computed once: in this process, so that its trials share what is compiled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,8 @@ def sweep_here(trials: Sequence[Trial], root: Path, options: Options, *_) -> dic
     return done
 
 
-@pytest.fixture(autouse=True, scope="package")
-def here():
+@contextmanager
+def in_this_process() -> Iterator[None]:
     """Let experiments run in this process, and show what goes wrong there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "sweep", sweep_here)
@@ -34,15 +35,23 @@ def here():
         yield
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(autouse=True, scope="module")
+def here() -> Iterator[None]:
+    """Let the experiments of a file run in this process."""
+    with in_this_process():
+        yield
+
+
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> Path:
     """A store with the experiment's trials, and its results in a folder of its name."""
     root = tmp_path_factory.mktemp("experiment") / "runs"
-    run_experiment(TINY, root, root / TINY.name, quiet())
+    with in_this_process():
+        run_experiment(TINY, root, root / TINY.name, quiet())
     return root
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def results(runs) -> Path:
     """The folder of results that the experiment leaves."""
     return runs / TINY.name

@@ -28,6 +28,7 @@ from mbrl.report.figures import redraw
 from mbrl.report.table import print_summary
 from mbrl.store import Store, damages
 from mbrl.verification import verify_folder
+from tests.mbrl.experiments.tiny import TINY, TRIALS, lasting, quiet, read, trial_of
 
 ROOT = Path(__file__).parents[3]
 SUMMARY = {
