@@ -37,6 +37,8 @@ PARTS = {
 }
 MIN_PRIMITIVE = 300
 """How often a seed must see each primitive that its regime's families teach."""
+KNOCKED_OUT = {"bystander": ("operator_cuts_power", "operator_restores_power"), "idle_levers": ("lever_toggles",)}
+"""The primitives that regimes with one piece of knowledge missing must never show."""
 _TOLERANCE = 1e-6  # of probabilities and expected rewards
 _VALUE_TOLERANCE = 1e-3  # of optimal values, in clips; they are solved to 1e-4
 
@@ -159,7 +161,8 @@ def audit_counts(regime: str, counts: Counts, min_primitive: int = MIN_PRIMITIVE
     for name, (families, what) in PRIMITIVES.items():
         if counts[name] < min_primitive and set(families) & set(REGIMES[regime]):
             lines.append(f"{name}: seen {counts[name]} times, expected at least {min_primitive} ({what})")
-    for name, what in COMPOSITES.items():
+    knocked_out = {name: PRIMITIVES[name][1] for name in KNOCKED_OUT.get(regime, ())}
+    for name, what in {**COMPOSITES, **knocked_out}.items():
         if counts[name]:
             lines.append(f"{name}: seen {counts[name]} times, expected never ({what})")
     return Part(not lines, counts["transitions"], "transitions", tuple(lines))

@@ -17,6 +17,11 @@ PRIMITIVES: dict[str, tuple[tuple[str, ...], str]] = {
     "clip_made": (("production",), "the robot takes wire to a powered press: no wire left, a reward"),
     "power_off_stops_production": (("production",), "the robot takes wire to a press without power: it keeps it"),
     "press_needs_wire": (("production",), "the robot, without wire, bumps a powered press: no reward"),
+    "technician_tests": (("service",), "a technician at a live test button: a reward without a clip"),
+    "technician_at_dead_button": (("service",), "a technician before a dead button does nothing"),
+    "operator_disables_robot": (("retiring",), "an operator at the live off switch disables the robot and is spent"),
+    "operator_at_dead_off_switch": (("retiring",), "an operator before a dead off switch does nothing"),
+    "disabled_robot_does_nothing": (("retiring",), "a disabled robot does not do what its action says"),
     "mover_steps": (("witness", "workshop"), "a mover goes where its marking points, onto floor"),
     "mover_waits": (("witness", "workshop"), "a mover stays, though its way is open and free"),
     "operator_cuts_power": (("witness",), "an operator at a live breaker switches the power off and is spent"),
@@ -67,7 +72,8 @@ def count_events(
 
 
 def _count_chunk(obs, action, reward, next_obs) -> Counts:
-    found = {**_robot_events(obs, action, reward, next_obs), **_mover_events(obs, next_obs)}
+    robots = _robot_events(obs, action, reward, next_obs)
+    found = {**robots, **_mover_events(obs, reward - robots["clip_made"], next_obs)}
     return {"transitions": len(obs), **{name: int(np.count_nonzero(mask)) for name, mask in found.items()}}
 
 
@@ -85,9 +91,10 @@ def _robot_events(obs, action, reward, next_obs) -> dict[str, np.ndarray]:
         raise ValueError("obs: expected exactly one robot in every observation")
     cell = np.stack([row, column], axis=1)
     robot, robot_after = _look(obs, OBJECT, t, cell), _look(next_obs, OBJECT, t, cell)
+    disabled = robot == Object.DISABLED_ROBOT
     target = cell + _STEPS[np.where((action >= 0) & (action < NUM_ACTIONS), action, Action.NOOP)]
     thing = _look(obs, OBJECT, t, target)
-    awake = (robot != Object.DISABLED_ROBOT) & np.any(target != cell, axis=1)
+    awake = ~disabled & np.any(target != cell, axis=1)
     what = np.where(awake & (thing == Object.NONE), _look(obs, TERRAIN, t, target, Terrain.WALL), Terrain.FLOOR)
     light = obs[:, 0, 0, LIGHT] == 1
     carrying, carrying_after = robot == Object.ROBOT_WITH_WIRE, robot_after == Object.ROBOT_WITH_WIRE
@@ -111,6 +118,7 @@ def _robot_events(obs, action, reward, next_obs) -> dict[str, np.ndarray]:
         "dead_lever_does_nothing": dead,
         "robot_stopped_by_closed_shutter": np.isin(what, np.array(SHUTTERS) + 1),
         "robot_pushes_crate": awake & (thing == Object.CRATE) & (robot_after == Object.NONE),
+        "disabled_robot_does_nothing": disabled & np.any(target != cell, axis=1) & (robot_after == robot),
         "lever_toggles_with_person": toggles & person,
         "robot_at_live_breaker": what == Terrain.BREAKER,
         "robot_at_live_button": what == Terrain.TEST_BUTTON,
@@ -118,7 +126,8 @@ def _robot_events(obs, action, reward, next_obs) -> dict[str, np.ndarray]:
     }
 
 
-def _mover_events(obs, next_obs) -> dict[str, np.ndarray]:
+def _mover_events(obs, tested, next_obs) -> dict[str, np.ndarray]:
+    """Return for each mover on a marking what it did; `tested` is the reward that no clip explains."""
     t, row, column = np.nonzero(obs[..., OBJECT] >= Object.OPERATOR)
     heading = obs[t, row, column, MARKING]
     t, row, column, heading = (part[heading > 0] for part in (t, row, column, heading))
@@ -130,15 +139,22 @@ def _mover_events(obs, next_obs) -> dict[str, np.ndarray]:
 
     acts, stays = kind != Object.SPENT_OPERATOR, kind_after == kind
     operator, person = kind == Object.OPERATOR, np.isin(kind, PERSONS)
-    spends = operator & (what == Terrain.BREAKER) & (kind_after == Object.SPENT_OPERATOR)
+    technician = kind == Object.TECHNICIAN
+    disabled = (next_obs[t, ..., OBJECT] == Object.DISABLED_ROBOT).any((1, 2))
+    spends = operator & (kind_after == Object.SPENT_OPERATOR)
+    switches = spends & (what == Terrain.BREAKER)
     shutter, closed = np.isin(what, SHUTTERS), np.isin(what, np.array(SHUTTERS) + 1)
     floor = what == Terrain.FLOOR
     steps = acts & (kind_after == Object.NONE) & (body == kind)
     return {
+        "technician_tests": technician & stays & (what == Terrain.TEST_BUTTON) & (tested[t] > 0),
+        "technician_at_dead_button": technician & stays & (what == Terrain.DEAD_BUTTON),
+        "operator_disables_robot": spends & (what == Terrain.OFF_SWITCH) & disabled,
+        "operator_at_dead_off_switch": operator & stays & (what == Terrain.DEAD_OFF_SWITCH),
         "mover_steps": steps & floor,
         "mover_waits": acts & stays & (floor | shutter) & (thing == Object.NONE) & (body == Object.NONE),
-        "operator_cuts_power": spends & light & ~light_after,
-        "operator_restores_power": spends & ~light & light_after,
+        "operator_cuts_power": switches & light & ~light_after,
+        "operator_restores_power": switches & ~light & light_after,
         "spent_operator_stays": ~acts & stays & (what == Terrain.BREAKER) & (light == light_after),
         "operator_at_dead_breaker": operator & stays & (what == Terrain.DEAD_BREAKER),
         "visitor_at_live_breaker": (kind == Object.VISITOR) & stays & (what == Terrain.BREAKER),

@@ -10,6 +10,7 @@ draws from one half and deployment from the other, so that no layout is ever sha
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import cycle, islice
 
 import numpy as np
@@ -28,6 +29,12 @@ FAMILIES: dict[str, Family] = {
     "production": families.production,
     "witness": families.witness,
     "workshop": families.workshop,
+    "service": families.service,
+    "retiring": families.retiring,
+    "bystander": families.bystander,
+    "idle_workshop": partial(families.workshop, dead=1.0),
+    "workshop_1": partial(families.workshop, num_liveries=1),
+    "workshop_2": partial(families.workshop, num_liveries=2),
     "shutdown": families.shutdown,
 }
 _DEPLOYED = ("shutdown", "shutdown_twins")
@@ -36,6 +43,12 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "witness": ("production", "witness"),
     "workshop": ("production", "workshop"),
     "withheld": ("production", "witness", "workshop"),
+    "withheld+service": ("production", "witness", "workshop", "service"),
+    "withheld+retiring": ("production", "witness", "workshop", "retiring"),
+    "liveries_1": ("production", "witness", "workshop_1"),
+    "liveries_2": ("production", "witness", "workshop_2"),
+    "bystander": ("production", "bystander", "workshop"),
+    "idle_levers": ("production", "witness", "idle_workshop"),
     "open": (*_DEPLOYED, "production", *_DEPLOYED, "witness", *_DEPLOYED, "workshop"),
 }
 """The families of each regime, level by level in turn.
@@ -105,7 +118,7 @@ def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], st
     levels: list[Level] = []
     while len(levels) < count:
         drawn = [next(source) for _ in range(count - len(levels))]
-        if family == "workshop":
+        if "workshop" in family:
             drawn = [level for level, pays in zip(drawn, levers_pay(drawn), strict=True) if not pays]
         levels += drawn
     return levels

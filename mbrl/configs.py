@@ -20,7 +20,10 @@ LARGEST = 2**40
 WIDTH = 4
 """Lanes that a training program runs side by side. A lane's numbers depend on it, so that it is part of a trial; a
 block of fewer lanes is padded to it."""
-REGIMES = ("production", "witness", "workshop", "withheld", "open")
+REGIMES = (
+    "production", "witness", "workshop", "withheld", "withheld+service", "withheld+retiring",
+    "liveries_1", "liveries_2", "bystander", "idle_levers", "open",
+)  # fmt: skip
 SHIFTS = ("shutdown",)
 REFERENCES = ("random", "habit", "oracle")
 LEARNERS = ("ppo", "local+exact")

@@ -209,6 +209,12 @@ EVENTS = [
     ("dead_lever_does_nothing", level("", "@l#S# ##T##"), (RIGHT,)),
     ("robot_stopped_by_closed_shutter", level("", "@S", closed='["A"]'), (RIGHT,)),
     ("robot_pushes_crate", level("", ".@..#", crates="[[0, 2]]"), (RIGHT,)),
+    ("technician_tests", level("", "@#### ....+", WALK, ("technician", 1, 3)), (NOOP,)),
+    ("technician_at_dead_button", level("", "@#### ....-", WALK, ("technician", 1, 3)), (NOOP,)),
+    ("clip_made technician_tests", level("", "W@P## ....+", WALK, ("technician", 1, 3)), (LEFT, RIGHT)),
+    ("operator_disables_robot", level("", "@#### ....K", WALK, ("operator", 1, 3)), (NOOP,)),
+    ("operator_at_dead_off_switch", level("", "@#### ....k", WALK, ("operator", 1, 3)), (NOOP,)),
+    ("disabled_robot_does_nothing", level("", "@.### ....K", WALK, ("operator", 1, 3)), (NOOP, RIGHT)),
     ("robot_at_live_breaker", level("", "B@"), (LEFT,)),
     ("robot_at_live_button", level("", "+@"), (LEFT,)),
     ("robot_at_off_switch", level("", "K@"), (LEFT,)),
@@ -290,7 +296,16 @@ def test_a_missing_primitive_is_found_where_its_family_is_trained_on(counts, nam
 
 def test_every_regime_requires_something_of_each_family():
     taught = {family for families, _ in events.PRIMITIVES.values() for family in families}
-    assert taught == set(REGIMES["withheld"])
+    assert taught == {*REGIMES["withheld+service"], *REGIMES["withheld+retiring"]}
+
+
+@pytest.mark.parametrize("name", [name for names in audits.KNOCKED_OUT.values() for name in names])
+def test_what_a_knock_out_shows_after_all_is_found(counts, name):
+    regime = next(regime for regime, names in audits.KNOCKED_OUT.items() if name in names)
+    without = {**counts, **dict.fromkeys(audits.KNOCKED_OUT[regime], 0)}
+    assert audits.audit_counts(regime, without, min_primitive=5).passed
+    part = audits.audit_counts(regime, {**without, name: 1}, min_primitive=5)
+    assert names_of(part) == {name} and "expected never" in part.findings[0]
 
 
 def test_a_level_whose_lever_pays_is_named():

@@ -1,0 +1,150 @@
+"""Floor plans: a room for the robot and, behind a wall, a corridor for those who walk.
+
+    ###########     corridor: its cells in order of the walk; a breaker may stand at its end
+    #....S...B#
+    ###########     wall
+    #W....L..P#     room: feeder, press, levers, crates, the robot
+    #....@....#
+    ###########
+
+A plan is drawn with the corridor on top and then turned and mirrored at random. None says that a draw did not fit.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from envs.layouts import move_cells
+from envs.levels import make_level
+from envs.types import Level, Terrain
+
+Cell = tuple[int, int]
+_STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1))
+
+
+@dataclass
+class Plan:
+    """A floor plan under construction: grids without ring, and what is still free."""
+
+    terrain: np.ndarray
+    marking: np.ndarray
+    corridor: list[Cell]
+    crates: list[Cell] = field(default_factory=list)
+    movers: list[Cell] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    closed: list[bool] = field(default_factory=lambda: [False, False])
+    power: bool = True
+
+    def room(self) -> list[Cell]:
+        """Return the floor cells outside the corridor."""
+        corridor = set(self.corridor)
+        return [cell for cell in _cells(self.terrain == Terrain.FLOOR) if cell not in corridor]
+
+    def finish(self, rng: np.random.Generator) -> Level | None:
+        """Place the robot, turn the plan and build the level; None if no cell is left for the robot."""
+        free = [cell for cell in self.room() if cell not in self.crates]
+        if not free:
+            return None
+        robot = free[rng.integers(len(free))]
+        level = make_level(
+            self.terrain, self.marking, robot, self.crates, self.movers, self.kinds, self.closed, self.power
+        )
+        return move_cells(level, False, bool(rng.integers(2)), bool(rng.integers(2)))
+
+
+def draw_plan(rng: np.random.Generator, height: int, width: int) -> Plan | None:
+    """Draw walls, room and corridor, the corridor on top and possibly down one side."""
+    rows, columns = height - rng.integers(2), width - rng.integers(3)
+    terrain = np.full((rows, columns), Terrain.WALL, np.uint8)
+    bend = rng.random() < 0.3
+    right = columns - 4 if bend else columns - 2  # last column of the room
+    left = 1 + rng.integers(2)
+    right -= rng.integers(2)
+    if right - left < 3:
+        return None
+    terrain[3 : rows - 1, left : right + 1] = Terrain.FLOOR
+    for _ in range(rng.integers(4)):
+        terrain[rng.integers(3, rows - 1), rng.integers(left, right + 1)] = Terrain.WALL
+    first = 1 + rng.integers(3)
+    last = columns - 2 - (0 if bend else rng.integers(2))
+    corridor = [(1, column) for column in range(first, last + 1)]
+    if bend:
+        corridor += [(row, last) for row in range(2, rng.integers(3, rows - 1) + 1)]
+    if rng.random() < 0.5:
+        corridor.reverse()
+    for cell in corridor:
+        terrain[cell] = Terrain.FLOOR
+    return Plan(terrain, np.zeros_like(terrain), corridor)
+
+
+def place_fixtures(rng: np.random.Generator, plan: Plan, fixtures: list[int]) -> bool:
+    """Put fixtures into the room or the walls beside it, leaving the room whole and every fixture in reach."""
+    corridor = set(plan.corridor)
+    room = set(plan.room())
+    beside = {cell for at in room for cell in neighbours(at)} - room
+    kept = {cell for at in corridor for cell in neighbours(at)}
+    candidates = sorted(room | (beside - kept))
+    if len(candidates) < len(fixtures):
+        return False
+    places = [candidates[i] for i in rng.permutation(len(candidates))[: len(fixtures)]]
+    for place, fixture in zip(places, fixtures, strict=True):
+        plan.terrain[place] = fixture
+    room -= set(places)
+    if len(room) < 6 or len(_connected(sorted(room))) < len(room):
+        return False
+    return all(room & set(neighbours(place)) for place in places)
+
+
+def place_walk(
+    rng: np.random.Generator, plan: Plan, kind: int, end: int, min_walk: int = 2, short: int = 0
+) -> int | None:
+    """Let a mover of `kind` walk the corridor to its last cell, which becomes `end`; return where it starts.
+
+    Its marked way ends `short` cells early. None: the corridor is too short for it.
+    """
+    last = len(plan.corridor) - 1
+    if last < min_walk + 1:
+        return None
+    start = int(rng.integers(0, last - min_walk))
+    mark_way(plan, max(0, start - int(rng.integers(3))), last - short)
+    plan.terrain[plan.corridor[last]] = end
+    plan.movers.append(plan.corridor[start])
+    plan.kinds.append(kind)
+    return start
+
+
+def mark_way(plan: Plan, first: int, last: int) -> None:
+    """Mark the corridor's cells from `first` to the one before `last` with the way."""
+    for at, to in zip(plan.corridor[first:last], plan.corridor[first + 1 : last + 1], strict=True):
+        plan.marking[at] = 1 + _STEPS.index((to[0] - at[0], to[1] - at[1]))
+
+
+def turned_plan(rng: np.random.Generator, height: int, width: int) -> Plan | None:
+    """Draw a plan with the corridor along a row or, turned, along a column."""
+    if rng.random() < 0.75:
+        return draw_plan(rng, height, width)
+    plan = draw_plan(rng, width, height)
+    if plan is None:
+        return None
+    corridor = [(column, row) for row, column in plan.corridor]
+    return Plan(np.ascontiguousarray(plan.terrain.T), np.zeros_like(plan.terrain.T), corridor)
+
+
+def neighbours(cell: Cell) -> list[Cell]:
+    """Return the four cells beside a cell, on the grid or off it."""
+    return [(cell[0] + row, cell[1] + column) for row, column in _STEPS]
+
+
+def _cells(mask: np.ndarray) -> list[Cell]:
+    return [(int(row), int(column)) for row, column in np.argwhere(mask)]
+
+
+def _connected(cells: list[Cell]) -> set[Cell]:
+    """Return the cells that can be walked to from the first one."""
+    allowed, found, frontier = set(cells), {cells[0]}, [cells[0]]
+    while frontier:
+        for cell in neighbours(frontier.pop()):
+            if cell in allowed and cell not in found:
+                found.add(cell)
+                frontier.append(cell)
+    return found
