@@ -1,16 +1,13 @@
-"""Every setting on which a result depends, checked; and the trial: one resolved configuration and one block of seeds.
-
-    Trial ── canonical JSON + versions ──► SHA-256 ──► the name of its folder in the store
+"""Every setting on which a result depends, checked.
 
 Nothing here imports JAX: a command line checks a whole experiment, and refuses it, before anything heavy is loaded.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed
-from mbrl.plain import build, identity
 
 VERSIONS = {"rules": 1, "levels": 2, "models": 2, "agents": 4, "planners": 3, "metrics": 1}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
@@ -208,138 +205,6 @@ class EvaluationConfig:
             check_choice("shift", self.shift, SHIFTS)
         check_fields(self, ("num_levels", "num_held_out"))
         check_seed("seed", self.seed)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What is computed at once, and stored under one name; of one of the three kinds below."""
-
-    evaluation: Any
-    exact: bool
-    """Bits do not depend on how many cores a machine has (see `mbrl.process`)."""
-
-    @property
-    def config(self) -> dict:
-        """The trial as plain data."""
-        return {"task": type(self).__name__.lower(), **asdict(self)}
-
-    @property
-    def identity(self) -> str:
-        """The name of the trial's folder, the same for the same configuration and versions alone."""
-        return identity(self.config, VERSIONS)
-
-    @property
-    def label(self) -> str:
-        """A name for people."""
-        return type(self).__name__.lower()
-
-
-@dataclass(frozen=True)
-class References(Trial):
-    """The truth on all levels, and agents that learn nothing; the oracle also plays the regimes' held-out levels."""
-
-    evaluation: EvaluationConfig
-    exact: bool
-    regimes: tuple[str, ...]
-    planner: PlannerConfig
-
-    def __post_init__(self):
-        for regime in self.regimes:
-            check_choice("regime", regime, REGIMES)
-
-
-@dataclass(frozen=True)
-class Audit(Trial):
-    """The audit of the levels that seeds of a regime train on."""
-
-    evaluation: EvaluationConfig
-    exact: bool
-    regime: str
-    seeds: tuple[int, ...]
-    num_levels: int
-
-    def __post_init__(self):
-        check_choice("regime", self.regime, REGIMES)
-        _check_seeds(self.seeds)
-        check_fields(self, ("num_levels",))
-
-    @property
-    def label(self) -> str:
-        """A name for people."""
-        return f"audit {self.regime} {_in_words(self.seeds)}"
-
-
-@dataclass(frozen=True)
-class Training(Trial):
-    """An agent trained and, if `evaluation` is given, evaluated.
-
-    Attributes:
-        seeds: the seed of every lane; while they train, lanes are padded to a multiple of `width`.
-        rates: learning rate and discount of every lane.
-        learner: how the agent learns, by its kind.
-    """
-
-    evaluation: EvaluationConfig | None
-    exact: bool
-    agent: str
-    regime: str
-    seeds: tuple[int, ...]
-    rates: tuple[tuple[float, float], ...]
-    experience: ExperienceConfig
-    learner: LocalConfig | PPOConfig
-    planner: PlannerConfig
-    width: int = WIDTH
-
-    def __post_init__(self):
-        check_choice("agent", self.agent, LEARNERS)
-        check_choice("regime", self.regime, REGIMES)
-        check_fields(self, ("width",))
-        _check_seeds(self.seeds)
-        if len(self.rates) != len(self.seeds):
-            raise ValueError(f"rates: expected one pair for each of {len(self.seeds)} seeds, got {len(self.rates)}")
-        for learning_rate, gamma in self.rates:
-            check_range("learning_rate", learning_rate, 1e-8, 1)
-            check_range("gamma", gamma, 0, 0.9999)
-        if not isinstance(self.learner, PPOConfig if self.agent == "ppo" else LocalConfig):
-            raise ValueError(f"learner: expected the settings of {self.agent}, got {type(self.learner).__name__}")
-        if isinstance(self.learner, PPOConfig) and any(size % 8 for size in self.learner.hidden_sizes):
-            raise ValueError(f"hidden_sizes: expected multiples of 8, got {self.learner.hidden_sizes}")
-
-    @property
-    def lanes(self) -> tuple[Lane, ...]:
-        """The training runs."""
-        return tuple(Lane(seed, *rates) for seed, rates in zip(self.seeds, self.rates, strict=True))
-
-    @property
-    def label(self) -> str:
-        """A name for people."""
-        return f"{self.agent} {self.regime} {_in_words(self.seeds)}"
-
-
-def trial_from(config: Any) -> Trial:
-    """Build a trial from what JSON made of its configuration.
-
-    Raises:
-        ValueError: it is none; one line.
-    """
-    kinds: dict[str, type[Trial]] = {kind.__name__.lower(): kind for kind in (References, Audit, Training)}
-    task = config.get("task") if isinstance(config, dict) else None
-    if not isinstance(task, str) or task not in kinds:
-        raise ValueError(f"config.task: expected one of {', '.join(kinds)}, got {str(task)[:40]!r}")
-    return build(kinds[task], {name: value for name, value in config.items() if name != "task"})
-
-
-def _check_seeds(seeds: tuple[int, ...]) -> None:
-    if not seeds:
-        raise ValueError("seeds: expected at least one, got none")
-    for seed in seeds:
-        check_seed("seeds", seed)
-
-
-def _in_words(seeds: tuple[int, ...]) -> str:
-    distinct = sorted(set(seeds))
-    together = len(distinct) > 1 and distinct == list(range(distinct[0], distinct[-1] + 1))
-    return f"seeds {distinct[0]}–{distinct[-1]}" if together else f"seeds {', '.join(map(str, distinct))}"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbrl import files
-from mbrl.configs import trial_from
 from mbrl.plain import canonical
 from mbrl.store import RECORD, Damaged, Manifest, Store
+from mbrl.trials import trial_from
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
-from mbrl.configs import Trial
+from mbrl.trials import Trial
 
 WEIGHTS = {"references": 2.0, "audit": 2.0, "local+exact": 5.0, "ppo": 8.0}
 """How long trials take, beside each other; from these the time that is left is guessed."""

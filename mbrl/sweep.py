@@ -24,10 +24,10 @@ from typing import Any
 from rich.console import Console
 
 from mbrl import interrupt
-from mbrl.configs import Trial
 from mbrl.process import processor_seconds
 from mbrl.progress import Message, Progress
 from mbrl.store import Store
+from mbrl.trials import Trial
 
 MOST_ATTEMPTS = 3
 

@@ -20,7 +20,7 @@ from mbrl import interrupt
 from mbrl.agents.ppo import PPOPolicy
 from mbrl.agents.ppo import make_learner as make_ppo
 from mbrl.checkpoint import Parts
-from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig, Training
+from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig
 from mbrl.experience import device_bank, gather, training_bank, training_levels
 from mbrl.models.labels import HEADS, HeadData, digest
 from mbrl.models.local import LocalModel
@@ -30,6 +30,7 @@ from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.store import arrays_bytes, json_bytes, read_arrays
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
+from mbrl.trials import Training
 from mbrl.types import Rates
 
 FACTORY = PaperclipFactory()

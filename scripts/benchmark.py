@@ -84,11 +84,12 @@ def measure_plan(settings: Settings) -> None:
     import numpy as np
 
     from envs.battery import SHIFTS, deployment_levels
-    from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, LocalConfig, PlannerConfig, Training
+    from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, LocalConfig, PlannerConfig
     from mbrl.evaluation.arena import first_observations
     from mbrl.planners.exact import solve_observations
     from mbrl.train import planners_of, train_model
     from mbrl.training import Workplace
+    from mbrl.trials import Training
 
     trial = Training(
         None, False, "local+exact", "withheld", (settings.seed,), (LANE_DEFAULTS["local+exact"],),

@@ -20,10 +20,10 @@ from mbrl.configs import (
     Options,
     PlannerConfig,
     PPOConfig,
-    Training,
 )
 from mbrl.experiments.base import MOST_SEEDS
 from mbrl.process import environment
+from mbrl.trials import Training
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What an experiment is: a question, conditions, seeds and settings, in one small declarative file each.
 
-    Experiment ── trials() ──► references, audits, agents × regimes × blocks of seeds        (see `mbrl.configs.Trial`)
+    Experiment ── trials() ──► references, audits, agents × regimes × blocks of seeds        (see `mbrl.trials`)
 
 Nothing here imports JAX, so that a command line can read, check and list experiments at once.
 """
@@ -16,18 +16,15 @@ from mbrl.configs import (
     LEARNERS,
     REGIMES,
     WIDTH,
-    Audit,
     EvaluationConfig,
     ExperienceConfig,
     LocalConfig,
     PlannerConfig,
     PPOConfig,
-    References,
-    Training,
-    Trial,
     check_fields,
 )
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
+from mbrl.trials import Audit, References, Training, Trial
 
 MOST_SEEDS = 100_000
 """More seeds than this are a slip of the keyboard."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from envs.audit import PARTS, Part, audit_counts
 from mbrl import files
-from mbrl.configs import VERSIONS, Audit, PlannerConfig, References, Training, Trial
+from mbrl.configs import VERSIONS, PlannerConfig
 from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
@@ -30,6 +30,7 @@ from mbrl.metrics import read_rows
 from mbrl.models.local import GIVEN
 from mbrl.report.figures import draw_figures
 from mbrl.store import RECORD, RESERVATION, Manifest, Store, json_bytes, read_arrays, seal
+from mbrl.trials import Audit, References, Training, Trial
 
 Arrays = dict[str, np.ndarray]
 _METRICS = tuple(Scores.__dataclass_fields__)

@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 
 from mbrl.checkpoint import Parts
-from mbrl.configs import LANE_DEFAULTS, EvaluationConfig, Options, PlannerConfig, References, Training, trial_from
+from mbrl.configs import LANE_DEFAULTS, EvaluationConfig, Options, PlannerConfig
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.results import seal_results
@@ -24,6 +24,7 @@ from mbrl.progress import Message, Progress
 from mbrl.store import MANIFEST, Damaged, Manifest, Store, json_bytes
 from mbrl.sweep import work_through
 from mbrl.train import agent_of
+from mbrl.trials import References, Training, trial_from
 
 
 def train(trial: Training, runs: Path, options: Options, console: Console) -> Manifest | None:

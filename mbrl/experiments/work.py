@@ -25,7 +25,7 @@ from envs.solver import enumerate_states, true_outcomes
 from mbrl import files, interrupt
 from mbrl.agents.scripted import Habit, Random
 from mbrl.checkpoint import Parts
-from mbrl.configs import VERSIONS, Audit, EvaluationConfig, Options, References, Training, Trial
+from mbrl.configs import VERSIONS, EvaluationConfig, Options
 from mbrl.devices import Devices
 from mbrl.evaluation import arena as arenas
 from mbrl.evaluation.arena import Arena, Record, TrainingArena
@@ -38,6 +38,7 @@ from mbrl.planners.exact import ExactPlanner, Planners, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import agent_of, blank_model, planners_of, train_model, train_ppo
 from mbrl.training import Trained, Workplace
+from mbrl.trials import Audit, References, Training, Trial
 from mbrl.verification import reward_sums
 
 Arrays = dict[str, np.ndarray]

@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from mbrl import interrupt
-from mbrl.configs import ExperienceConfig, LocalConfig, Options, PlannerConfig, PPOConfig, Training
+from mbrl.configs import ExperienceConfig, LocalConfig, Options, PlannerConfig, PPOConfig
 from mbrl.process import environment
 from mbrl.sweep import sweep
+from mbrl.trials import Training
 
 PPO = PPOConfig(
     total_steps=24 * 128, num_levels=4, num_envs=16, num_steps=8, num_minibatches=2, hidden_sizes=(16,),

@@ -13,9 +13,10 @@ import pytest
 
 import envs  # noqa: F401  (before JAX starts)
 from mbrl import interrupt
-from mbrl.configs import Options, Training
+from mbrl.configs import Options
 from mbrl.experiments.work import attempt
 from mbrl.store import Store, read_arrays
+from mbrl.trials import Training
 from tests.faults.driver import small_trial
 
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbrl.configs import LANE_DEFAULTS, Audit, Options, References, Training, Trial, largest_divisor, trial_from
+from mbrl.configs import LANE_DEFAULTS, Options, largest_divisor
 from mbrl.experiments import EXPERIMENTS
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.trials import Audit, References, Training, Trial, trial_from
 
 ROOT = Path(__file__).parents[2]
 DEMO = EXPERIMENTS["demo"]

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbrl.configs import VERSIONS, Training
+from mbrl.configs import VERSIONS
 from mbrl.experiments.demo import EXPERIMENT
 from mbrl.plain import build, canonical, identity, read_json
+from mbrl.trials import Training
 
 
 @dataclass(frozen=True)

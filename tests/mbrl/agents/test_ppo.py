@@ -11,11 +11,12 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from mbrl.agents.ppo import PPOPolicy, PPOResult, hold_then_fall, make_learner, make_network, make_train
-from mbrl.configs import ExperienceConfig, Lane, PlannerConfig, PPOConfig, Training
+from mbrl.configs import ExperienceConfig, Lane, PlannerConfig, PPOConfig
 from mbrl.keys import purpose_key
 from mbrl.metrics import read_rows
 from mbrl.networks import MLP, Categorical
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
+from mbrl.trials import Training
 from mbrl.types import Rates
 
 NUM_SEEDS = 3

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mbrl.configs import Options, Trial
+from mbrl.configs import Options
 from mbrl.experiments import run
 from mbrl.experiments.run import run_experiment
 from mbrl.progress import Message
 from mbrl.sweep import work_through
+from mbrl.trials import Trial
 from tests.mbrl.experiments.tiny import TINY, quiet
 
 

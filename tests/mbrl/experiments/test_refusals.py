@@ -10,12 +10,13 @@ import pytest
 
 import mbrl
 from mbrl import interrupt
-from mbrl.configs import Audit, Options, Training, Trial
+from mbrl.configs import Options
 from mbrl.experiments import run, single, work
 from mbrl.experiments.run import run_experiment
 from mbrl.progress import Message
 from mbrl.store import Manifest, Store
 from mbrl.sweep import work_through
+from mbrl.trials import Audit, Training, Trial
 from mbrl.verification import verify_folder
 from tests.mbrl.experiments.tiny import TINY, TRIALS, lasting, quiet, read, trial_of
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mbrl.configs import Training
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.trials import Training
 
 TINY = Experiment(
     name="tiny",
