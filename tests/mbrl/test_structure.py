@@ -23,8 +23,8 @@ LAYERS = [
         "mbrl.cli", "mbrl.process", "mbrl.fingerprint", "mbrl.devices",
     ),
     (
-        "mbrl.configs", "mbrl.store", "mbrl.checkpoint", "mbrl.metrics", "mbrl.progress", "mbrl.verification",
-        "mbrl.health",
+        "mbrl.configs", "mbrl.trials", "mbrl.store", "mbrl.checkpoint", "mbrl.metrics", "mbrl.progress",
+        "mbrl.verification", "mbrl.health",
     ),
     ("mbrl.rollout", "mbrl.models", "mbrl.training", "mbrl.inventory"),
     ("mbrl.planners",),
