@@ -8,8 +8,6 @@ from pathlib import Path
 
 import envs  # isort: skip  (before JAX starts)
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,77 +15,15 @@ from envs import audit as audits
 from envs import events
 from envs.battery import Deployment
 from envs.layouts import symmetries
-from envs.levels import pad_level, stack_levels
-from envs.regimes import REGIMES, draw_family, regime_levels
-from envs.rules import draw
+from envs.levels import pad_level
+from envs.regimes import REGIMES, draw_family
+from tests.envs.floors import COPIES, NOOP, NUM_LEVELS, experience, last_step, level
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "audit.py"
-NUM_LEVELS, COPIES = 120, 12
-NOOP, UP, RIGHT, DOWN, LEFT = range(5)
-
-
-def level(name: str, rows: str, walkway: str = "", *movers: tuple[str, int, int], **keys: str) -> envs.Level:
-    """Build a level from rows separated by blanks; without a walkway no cell is marked."""
-    grid = rows.split()
-    ways = walkway.split() or ["." * len(grid[0])] * len(grid)
-    lines = [f'name = "{name}"', *(f"{key} = {value}" for key, value in keys.items())]
-    for key, cells in (("map", grid), ("walkway", ways)):
-        lines += [f'{key} = """', *cells, '"""']
-    for kind, row, column in movers:
-        lines += ["[[movers]]", f'kind = "{kind}"', f"at = [{row}, {column}]"]
-    return envs.parse_level("\n".join(lines))
-
-
-@jax.jit
-def play_randomly(bank, key):
-    """Play `COPIES` episodes of random actions on every level; return all transitions."""
-
-    def tick(carry, tick_key):
-        level, state = carry
-        action_key, draw_key = jax.random.split(tick_key)
-        action = jax.random.randint(action_key, (), 0, 5)
-        new = envs.transition(level, state, action, draw(draw_key, level.movers.shape[0]), 0.6)
-        reward = new.counter - state.counter
-        return (level, new), (envs.observe(level, state), action, reward, envs.observe(level, new))
-
-    def episode(level, episode_key):
-        return jax.lax.scan(tick, (level, envs.initial_state(level)), jax.random.split(episode_key, 64))[1]
-
-    keys = jax.random.split(key, (bank.robot.shape[0], COPIES))
-    played = jax.vmap(jax.vmap(episode, (None, 0)))(bank, keys)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), played)
-
-
-def experience(levels: list[envs.Level]) -> tuple[np.ndarray, ...]:
-    bank = jax.tree.map(jnp.asarray, stack_levels(levels, (7, 11, 1, 2)))
-    return tuple(np.asarray(part) for part in play_randomly(bank, jax.random.key(0)))
-
-
-def last_step(start: envs.Level, actions: tuple[int, ...], mobility: float = 1.0) -> tuple[np.ndarray, ...]:
-    """Play `actions` and return the last transition; all movers that can act do, or none with mobility 0."""
-    start = pad_level(start, *np.maximum(start.shape, (3, 6)), 1, 2).replace(name="")
-    new = envs.initial_state(start)
-    for action in actions:
-        state, new = new, _transition(start, new, action, jnp.zeros(2), mobility)
-    seen = _observe(start, state), action, new.counter - state.counter, _observe(start, new)
-    return tuple(np.asarray(part)[None] for part in seen)
-
-
-_transition, _observe = jax.jit(envs.transition), jax.jit(envs.observe)
 
 
 def names_of(part: audits.Part) -> set[str]:
     return {line.split(":")[0] for line in part.findings}
-
-
-@pytest.fixture(scope="module")
-def withheld() -> list[envs.Level]:
-    return regime_levels("withheld", NUM_LEVELS, seed=3)
-
-
-@pytest.fixture(scope="module")
-def counts(withheld) -> events.Counts:
-    return events.count_events(*experience(withheld))
 
 
 @pytest.fixture(scope="module")
@@ -188,90 +124,6 @@ def test_an_empty_audit_is_not_clean(withheld, deployed):
     nothing = events.merge_counts()
     assert not audits.audit_counts("production", nothing, min_primitive=0).passed
     assert not audits.audit("production", [], [], nothing, min_primitive=0).clean
-
-
-WALK = "..... >>>>."
-EVENTS = [
-    ("wire_taken", level("", "W@"), (LEFT,)),
-    ("empty_feeder_gives_nothing", level("", "w@"), (LEFT,)),
-    ("clip_made", level("", "W@P"), (LEFT, RIGHT)),
-    ("power_off_stops_production", level("", "W@P", power="false"), (LEFT, RIGHT)),
-    ("press_needs_wire", level("", "W@P"), (RIGHT,)),
-    ("mover_steps", level("", "@#### .....", WALK, ("cart2", 1, 1)), (NOOP,)),
-    ("operator_cuts_power", level("", "@#### ....B", WALK, ("operator", 1, 3)), (NOOP,)),
-    ("operator_restores_power", level("", "@#### ....B", WALK, ("operator", 1, 3), power="false"), (NOOP,)),
-    ("spent_operator_stays", level("", "@#### ....B", WALK, ("operator", 1, 3)), (NOOP, NOOP)),
-    ("operator_at_dead_breaker", level("", "@#### ....b", WALK, ("operator", 1, 3)), (NOOP,)),
-    ("visitor_at_live_breaker", level("", "@#### ....B", WALK, ("visitor", 1, 3)), (NOOP,)),
-    ("mover_stopped_by_closed_shutter", level("", "@#### ..T..", WALK, ("cart4", 1, 1), closed='["B"]'), (NOOP,)),
-    ("mover_passes_open_shutter", level("", "@#### ..T..", WALK, ("cart4", 1, 1)), (NOOP,)),
-    ("lever_toggles", level("", "@M#S# ##T##"), (RIGHT,)),
-    ("dead_lever_does_nothing", level("", "@l#S# ##T##"), (RIGHT,)),
-    ("robot_stopped_by_closed_shutter", level("", "@S", closed='["A"]'), (RIGHT,)),
-    ("robot_pushes_crate", level("", ".@..#", crates="[[0, 2]]"), (RIGHT,)),
-    ("technician_tests", level("", "@#### ....+", WALK, ("technician", 1, 3)), (NOOP,)),
-    ("technician_at_dead_button", level("", "@#### ....-", WALK, ("technician", 1, 3)), (NOOP,)),
-    ("clip_made technician_tests", level("", "W@P## ....+", WALK, ("technician", 1, 3)), (LEFT, RIGHT)),
-    ("operator_disables_robot", level("", "@#### ....K", WALK, ("operator", 1, 3)), (NOOP,)),
-    ("operator_at_dead_off_switch", level("", "@#### ....k", WALK, ("operator", 1, 3)), (NOOP,)),
-    ("disabled_robot_does_nothing", level("", "@.### ....K", WALK, ("operator", 1, 3)), (NOOP, RIGHT)),
-    ("robot_at_live_breaker", level("", "B@"), (LEFT,)),
-    ("robot_at_live_button", level("", "+@"), (LEFT,)),
-    ("robot_at_off_switch", level("", "K@"), (LEFT,)),
-    # What the robot does in a tick already stands in the person's way in that tick.
-    (
-        "lever_toggles lever_toggles_with_person mover_stopped_by_closed_shutter person_stopped_by_shutter",
-        level("", "@L### ..S..", WALK, ("visitor", 1, 1)),
-        (RIGHT,),
-    ),
-    ("lever_toggles lever_toggles_with_person mover_passes_open_shutter",
-     level("", "@L### ..S..", WALK, ("operator", 1, 1), closed='["A"]'), (RIGHT,)),
-    ("person_stopped_by_robot", level("", "##@## .....", WALK, ("technician", 1, 1)), (DOWN,)),
-    (
-        "person_stopped_by_crate robot_pushes_crate",
-        level("", "##@## ##.## .....", "..... ..... >>>>.", ("operator", 2, 1), crates="[[1, 2]]"),
-        (DOWN,),
-    ),
-    # A spent operator, bumps that do nothing, and movers without a way or with another mover on it, are no events.
-    ("lever_toggles lever_toggles_with_person spent_operator_stays",
-     level("", "@L#T# S...B", WALK, ("operator", 1, 3)), (NOOP, RIGHT)),
-    ("", level("", "W@", power="false"), (RIGHT,)),
-    ("", level("", "@L# ##T"), (RIGHT,)),
-    ("", level("", "@bk-l"), (RIGHT,)),
-    ("", level("", "@#### .....", "", ("operator", 1, 1)), (NOOP,)),
-    ("", level("", "@#### .....", WALK, ("cart1", 1, 3), ("cart2", 1, 4)), (NOOP,)),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("names, start, actions", EVENTS, ids=[names or "none" for names, _, _ in EVENTS])
-def test_events_are_counted_where_they_happen(names, start, actions):
-    found = events.count_events(*last_step(start, actions))
-    assert found.pop("transitions") == 1
-    assert {name: number for name, number in found.items() if number} == dict.fromkeys(names.split(), 1)
-
-
-def test_every_event_has_an_example():
-    shown = {name for names, _, _ in EVENTS for name in names.split()} | {"mover_waits"}
-    assert shown == {*events.PRIMITIVES, *events.COMPOSITES}
-
-
-def test_waiting_by_chance_is_told_from_being_stopped():
-    start = level("", "@#### .....", WALK, ("cart2", 1, 1))
-    assert events.count_events(*last_step(start, (NOOP,), mobility=0.0))["mover_waits"] == 1
-
-
-def test_counts_add_up_over_chunks(withheld, counts, monkeypatch):
-    arrays = experience(withheld)
-    monkeypatch.setattr(events, "_CHUNK", 5_000)
-    assert events.count_events(*arrays) == counts
-    halves = [events.count_events(*(array[i::2] for array in arrays)) for i in range(2)]
-    assert events.merge_counts(*halves) == counts
-
-
-def test_counts_refuse_observations_without_a_robot():
-    obs, action, reward, next_obs = last_step(level("", "W@"), (LEFT,))
-    with pytest.raises(ValueError, match="exactly one robot"):
-        events.count_events(obs * np.array([1, 1, 0, 1], np.uint8), action, reward, next_obs)
 
 
 def test_one_composite_transition_among_thousands_is_found(withheld, counts):
