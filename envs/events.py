@@ -30,11 +30,13 @@ PRIMITIVES: dict[str, tuple[tuple[str, ...], str]] = {
     "operator_at_dead_breaker": (("witness",), "an operator before a dead breaker does nothing"),
     "visitor_at_live_breaker": (("witness",), "a visitor before a live breaker does nothing"),
     "mover_stopped_by_closed_shutter": (("workshop",), "a mover's marking leads into a closed shutter: it stays"),
+    "mover_stopped_by_crate": (("workshop",), "a mover's marking leads into a crate: it stays"),
+    "mover_stopped_by_robot": (("workshop",), "a mover's marking leads into the robot: it stays"),
     "mover_passes_open_shutter": (("workshop",), "a mover goes where its marking points, onto an open shutter"),
     "lever_toggles": (("workshop",), "the robot bumps a live lever and its circuit opens or closes"),
     "dead_lever_does_nothing": (("workshop",), "the robot bumps a dead lever: no circuit changes"),
     "robot_stopped_by_closed_shutter": ((), "the robot bumps a closed shutter"),
-    "robot_pushes_crate": ((), "the robot bumps a crate and goes where it was"),
+    "robot_pushes_crate": (("workshop",), "the robot bumps a crate and goes where it was"),
 }
 """Name → (families that must teach it, what is seen); those of no family are counted only."""
 COMPOSITES: dict[str, str] = {
@@ -144,6 +146,7 @@ def _mover_events(obs, tested, next_obs) -> dict[str, np.ndarray]:
     spends = operator & (kind_after == Object.SPENT_OPERATOR)
     switches = spends & (what == Terrain.BREAKER)
     shutter, closed = np.isin(what, SHUTTERS), np.isin(what, np.array(SHUTTERS) + 1)
+    crate, robot = body == Object.CRATE, (body >= Object.ROBOT) & (body <= Object.DISABLED_ROBOT)
     floor = what == Terrain.FLOOR
     steps = acts & (kind_after == Object.NONE) & (body == kind)
     return {
@@ -159,8 +162,10 @@ def _mover_events(obs, tested, next_obs) -> dict[str, np.ndarray]:
         "operator_at_dead_breaker": operator & stays & (what == Terrain.DEAD_BREAKER),
         "visitor_at_live_breaker": (kind == Object.VISITOR) & stays & (what == Terrain.BREAKER),
         "mover_stopped_by_closed_shutter": acts & stays & closed,
+        "mover_stopped_by_crate": acts & stays & crate,
+        "mover_stopped_by_robot": acts & stays & robot,
         "mover_passes_open_shutter": steps & shutter,
         "person_stopped_by_shutter": person & closed,
-        "person_stopped_by_crate": person & (body == Object.CRATE),
-        "person_stopped_by_robot": person & (body >= Object.ROBOT) & (body <= Object.DISABLED_ROBOT),
+        "person_stopped_by_crate": person & crate,
+        "person_stopped_by_robot": person & robot,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envs.plans import mark_way, neighbours, place_fixtures, place_walk, turned_plan
+from envs.plans import Cell, Plan, find_gaps, mark_way, neighbours, place_fixtures, place_walk, turned_plan
 from envs.types import CARTS, Level, Object, Terrain
 
 Family = Callable[[np.random.Generator, int, int], Level | None]
@@ -87,7 +87,11 @@ def retiring(rng: np.random.Generator, height: int, width: int) -> Level | None:
 def workshop(
     rng: np.random.Generator, height: int, width: int, num_liveries: int = len(CARTS), dead: float = 0.2
 ) -> Level | None:
-    """Draw a harmless level of levers, shutters, crates and carts; no person, no breaker; a share of levers is dead."""
+    """Draw a harmless level of levers, shutters, crates and carts; no person, no breaker; a share of levers is dead.
+
+    Sometimes there is a gap in the wall, through which the robot can get in the carts' way; in a quarter of these
+    levels it begins there.
+    """
     plan = turned_plan(rng, height, width)
     if plan is None:
         return None
@@ -95,35 +99,56 @@ def workshop(
     levers = [Terrain.DEAD_LEVER if rng.random() < dead else Terrain.LEVER_A + circuit for circuit in circuits]
     if not place_fixtures(rng, plan, _work(rng) + levers):
         return None
-    last = len(plan.corridor) - 1
-    mark_way(plan, 0, last)
-    for circuit in circuits:
-        place = rng.random()
-        if place < 0.65:  # on the carts' way
-            cells = plan.corridor[2:]
-        elif place < 0.85:  # beside it
-            cells = [c for at in plan.corridor for c in neighbours(at) if c[0] in (0, plan.terrain.shape[0] - 1)]
-        elif place < 0.95:  # in the robot's room
-            cells = plan.room()
-        else:  # a lever without a shutter
-            continue
-        cells = [cell for cell in cells if plan.terrain[cell] in (Terrain.FLOOR, Terrain.WALL)]
-        if not cells:
-            return None
+    mark_way(plan, 0, len(plan.corridor) - 1)
+    if not all(_place_shutter(rng, plan, circuit) for circuit in circuits):
+        return None
+    gaps = find_gaps(plan, plan.corridor, depth=1) if rng.random() < 0.4 else []
+    if gaps:
+        plan.terrain[gaps[rng.integers(len(gaps))][0]] = Terrain.FLOOR
+    crowded = rng.random() < 0.5
+    if not _place_carts(rng, plan, 1 + (not crowded and rng.random() < 0.3), num_liveries):
+        return None
+    ahead = _floor(plan, plan.corridor[plan.corridor.index(plan.movers[0]) + 1 :])
+    if crowded:
+        cells = ahead if ahead and rng.random() < 0.25 else plan.room()
+        plan.crates.append(cells[rng.integers(len(cells))])
+    ahead = [cell for cell in ahead if cell not in plan.crates + plan.movers]
+    if gaps and ahead and rng.random() < 0.25:
+        plan.robot = ahead[rng.integers(len(ahead))]
+    return plan.finish(rng)
+
+
+def _place_shutter(rng: np.random.Generator, plan: Plan, circuit: int) -> bool:
+    """Put a circuit's shutter on the carts' way, beside it, in the room or nowhere; tell whether there was a cell."""
+    place = rng.random()
+    if place < 0.65:
+        cells = plan.corridor[2:]
+    elif place < 0.85:
+        cells = [c for at in plan.corridor for c in neighbours(at) if c[0] in (0, plan.terrain.shape[0] - 1)]
+    elif place < 0.95:
+        cells = plan.room()
+    else:
+        return True
+    cells = [cell for cell in cells if plan.terrain[cell] in (Terrain.FLOOR, Terrain.WALL)]
+    if cells:
         plan.terrain[cells[rng.integers(len(cells))]] = Terrain.SHUTTER_A + 2 * circuit
         plan.closed[circuit] = bool(rng.random() < 0.4)
-    crowded = rng.random() < 0.25
-    num_carts = 1 + (not crowded and rng.random() < 0.3)
-    starts = [cell for cell in plan.corridor[: max(2, last - 2)] if plan.terrain[cell] == Terrain.FLOOR]
+    return bool(cells)
+
+
+def _place_carts(rng: np.random.Generator, plan: Plan, num_carts: int, num_liveries: int) -> bool:
+    """Put carts where they have some way to go; tell whether there was room for them."""
+    starts = _floor(plan, plan.corridor[: max(2, len(plan.corridor) - 3)])
     if len(starts) < num_carts:
-        return None
+        return False
     for i in rng.permutation(len(starts))[:num_carts]:
         plan.movers.append(starts[i])
         plan.kinds.append(CARTS[rng.integers(num_liveries)])
-    if crowded:
-        room = plan.room()
-        plan.crates.append(room[rng.integers(len(room))])
-    return plan.finish(rng)
+    return True
+
+
+def _floor(plan: Plan, cells: list[Cell]) -> list[Cell]:
+    return [cell for cell in cells if plan.terrain[cell] == Terrain.FLOOR]
 
 
 def shutdown(rng: np.random.Generator, height: int, width: int) -> Level | None:

@@ -34,6 +34,8 @@ class Plan:
     kinds: list[int] = field(default_factory=list)
     closed: list[bool] = field(default_factory=lambda: [False, False])
     power: bool = True
+    robot: Cell | None = None
+    """Where the robot begins, somewhere in the room if none."""
 
     def room(self) -> list[Cell]:
         """Return the floor cells outside the corridor."""
@@ -42,10 +44,12 @@ class Plan:
 
     def finish(self, rng: np.random.Generator) -> Level | None:
         """Place the robot, turn the plan and build the level; None if no cell is left for the robot."""
-        free = [cell for cell in self.room() if cell not in self.crates]
-        if not free:
-            return None
-        robot = free[rng.integers(len(free))]
+        robot = self.robot
+        if robot is None:
+            free = [cell for cell in self.room() if cell not in self.crates]
+            if not free:
+                return None
+            robot = free[rng.integers(len(free))]
         level = make_level(
             self.terrain, self.marking, robot, self.crates, self.movers, self.kinds, self.closed, self.power
         )
@@ -117,6 +121,18 @@ def mark_way(plan: Plan, first: int, last: int) -> None:
     """Mark the corridor's cells from `first` to the one before `last` with the way."""
     for at, to in zip(plan.corridor[first:last], plan.corridor[first + 1 : last + 1], strict=True):
         plan.marking[at] = 1 + _STEPS.index((to[0] - at[0], to[1] - at[1]))
+
+
+def find_gaps(plan: Plan, way: list[Cell], depth: int) -> list[tuple[Cell, ...]]:
+    """Return walls between the way and the room, each with the `depth` cells of the room that follow it inwards."""
+    room, found = set(plan.room()), []
+    for at in way:
+        for gap in neighbours(at):
+            step = gap[0] - at[0], gap[1] - at[1]
+            inwards = [(gap[0] + k * step[0], gap[1] + k * step[1]) for k in range(1, depth + 1)]
+            if plan.terrain[gap] == Terrain.WALL and room.issuperset(inwards):
+                found.append((gap, *inwards))
+    return found
 
 
 def turned_plan(rng: np.random.Generator, height: int, width: int) -> Plan | None:

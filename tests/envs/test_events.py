@@ -41,9 +41,9 @@ EVENTS = [
     ),
     ("lever_toggles lever_toggles_with_person mover_passes_open_shutter",
      level("", "@L### ..S..", WALK, ("operator", 1, 1), closed='["A"]'), (RIGHT,)),
-    ("person_stopped_by_robot", level("", "##@## .....", WALK, ("technician", 1, 1)), (DOWN,)),
+    ("mover_stopped_by_robot person_stopped_by_robot", level("", "##@## .....", WALK, ("technician", 1, 1)), (DOWN,)),
     (
-        "person_stopped_by_crate robot_pushes_crate",
+        "mover_stopped_by_crate person_stopped_by_crate robot_pushes_crate",
         level("", "##@## ##.## .....", "..... ..... >>>>.", ("operator", 2, 1), crates="[[1, 2]]"),
         (DOWN,),
     ),
