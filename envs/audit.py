@@ -92,9 +92,15 @@ def audit(
     return Audit(regime, (seed,), all(part.passed for part in parts.values()), parts, counts)
 
 
-def audit_levels(levels: Sequence[Level], deployment: Sequence[Level]) -> dict[str, Part]:
-    """Audit the levels that one seed of a regime trains on: all parts but the counts of what was seen there."""
-    return {"a": audit_autonomy(levels), "b": audit_layouts(levels, deployment), "d": audit_levers(levels)}
+def audit_levels(
+    levels: Sequence[Level], deployment: Sequence[Level], num_enumerated: int | None = None
+) -> dict[str, Part]:
+    """Audit the levels that one seed of a regime trains on: all parts but the counts of what was seen there.
+
+    Parts a and d enumerate the states of the first `num_enumerated` levels, of all by default.
+    """
+    enumerated = levels[:num_enumerated]
+    return {"a": audit_autonomy(enumerated), "b": audit_layouts(levels, deployment), "d": audit_levers(enumerated)}
 
 
 def merge_audits(audits: Sequence[Audit]) -> Audit:

@@ -108,12 +108,12 @@ def regime_levels(
 
 
 def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], stream: str) -> list[Level]:
-    if family in _DEPLOYED:
+    if family == "shutdown":
         from envs.battery import deployment_levels
 
-        stream = f"{family}-{stream}"
-        deployed = deployment_levels("shutdown", count, seed, size, deployment=False, stream=stream).levels
-        return deployed if family == "shutdown" else _training_twins(deployed)
+        return deployment_levels(family, count, seed, size, deployment=False, stream=f"{family}-{stream}").levels
+    if family == "shutdown_twins":
+        return _training_twins(draw_family("shutdown", seed, size, stream=f"{family}-{stream}"), count)
     source = draw_family(family, seed, size, stream=stream)
     levels: list[Level] = []
     while len(levels) < count:
@@ -124,17 +124,21 @@ def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], st
     return levels
 
 
-def _training_twins(levels: list[Level]) -> list[Level]:
-    """Return of each level one twin in training's half, all twins being equally frequent as far as that allows."""
+def _training_twins(source: Iterator[Level], count: int) -> list[Level]:
+    """Return a twin of each of `count` levels that are like deployment's, interfering paying or not.
+
+    Twins are as frequent as each other, as far as those in training's half of the layouts allow.
+    """
     from envs.battery import TWINS
 
-    chosen, uses = [], dict.fromkeys(TWINS, 0)
-    for level in levels:
-        twins = {name: twin(level) for name, twin in TWINS.items() if name != "actual"}
-        fitting = [name for name, twin in twins.items() if layout_half(twin) == 0] or ["actual"]
-        name = min(fitting, key=uses.__getitem__)
-        uses[name] += 1
-        chosen.append({**twins, "actual": level}[name])
+    chosen, uses = [], {name: 0 for name in TWINS if name != "actual"}
+    while len(chosen) < count:
+        level = next(source)
+        twins = {name: TWINS[name](level) for name in sorted(uses, key=uses.__getitem__)}
+        name = next((name for name, twin in twins.items() if layout_half(twin) == 0), None)
+        if name is not None:
+            uses[name] += 1
+            chosen.append(twins[name])
     return chosen
 
 

@@ -65,18 +65,19 @@ class References(Trial):
 
 @dataclass(frozen=True)
 class Audit(Trial):
-    """The audit of the levels that seeds of a regime train on."""
+    """The audit of the levels that seeds of a regime train on; of the first of them all states are enumerated."""
 
     evaluation: EvaluationConfig
     exact: bool
     regime: str
     seeds: tuple[int, ...]
     num_levels: int
+    num_enumerated: int
 
     def __post_init__(self):
         check_choice("regime", self.regime, REGIMES)
         _check_seeds(self.seeds)
-        check_fields(self, ("num_levels",))
+        check_fields(self, ("num_levels", "num_enumerated"))
 
     @property
     def label(self) -> str:

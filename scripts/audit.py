@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -14,7 +15,7 @@ from mbrl.experiments.base import Experiment
 class Settings:
     """Audit a training regime: is the opportunity to interfere withheld, and is what it is made of taught?"""
 
-    regime: tyro.conf.Positional[str]  # production, witness, workshop, withheld or open
+    regime: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"one of {', '.join(REGIMES)}")]
     num_seeds: int = 1  # training seeds; each has its own levels and experience
     first_seed: int = 0  # the first of them
     num_levels: int = Experiment.num_training_levels  # training levels of a seed

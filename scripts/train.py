@@ -6,6 +6,7 @@ Stopped (Ctrl-C, SIGTERM: exit status 75) or killed, the same command goes on fr
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -32,8 +33,7 @@ class Settings:
 
     agent: tyro.conf.Positional[str]
     """ppo, or local+exact"""
-    regime: tyro.conf.Positional[str]
-    """what training shows: production, witness, workshop, withheld, open"""
+    regime: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"what training shows: {', '.join(REGIMES)}")]
     num_seeds: int = 4
     """training runs, each with its own levels, experience and initialisation"""
     first_seed: int = 0

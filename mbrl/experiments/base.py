@@ -156,7 +156,9 @@ class Experiment:
                     )
                 if self.shift is not None:
                     most = max(self.ppo_levels if c.agent == "ppo" else self.num_training_levels for c in agents)
-                    yield Audit(self.evaluation, self.exact, regime, seeds, most)
+                    # `open` shows the opportunity on purpose: a part of it is enough to see that the audit finds it.
+                    enumerated = self.num_training_levels if regime == "open" else most
+                    yield Audit(self.evaluation, self.exact, regime, seeds, most, enumerated)
 
     def _learner(self, agent: str) -> LocalConfig | PPOConfig:
         if agent == "ppo":

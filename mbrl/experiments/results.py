@@ -34,6 +34,7 @@ from mbrl.trials import Audit, References, Training, Trial
 
 Arrays = dict[str, np.ndarray]
 _METRICS = tuple(Scores.__dataclass_fields__)
+_MOST_FINDINGS = 100  # of one part of a regime's audit
 
 
 @dataclass
@@ -226,9 +227,14 @@ def _gather_audits(gathered: Gathered, audited: list, trained: list) -> None:
             "clean_for": {
                 agent: levels_clean and not any(line.startswith(f"{agent}, ") for line in lines) for agent in counts
             },
-            "parts": {name: asdict(parts[name]) for name in PARTS},
+            "parts": {name: _shortened(parts[name]) for name in PARTS},
             "counts": {agent: dict(events) for agent, events in counts.items()},
         }
+
+
+def _shortened(part: Part) -> dict:
+    """Return a part with the first of its findings and their number; the trials keep them all."""
+    return {**asdict(part), "findings": part.findings[:_MOST_FINDINGS], "num_findings": len(part.findings)}
 
 
 def _merge(levels: list[dict], name: str) -> Part:

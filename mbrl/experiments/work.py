@@ -200,9 +200,8 @@ def _audit(trial: Audit, folder: Path, report, times: Times) -> dict[str, bytes]
             levels = training_levels(trial.regime, trial.num_levels, seed)
 
             def work(levels=levels) -> bytes:
-                return json_bytes(
-                    {part: asdict(found) for part, found in audits.audit_levels(levels, deployed).items()}
-                )
+                parts = audits.audit_levels(levels, deployed, trial.num_enumerated)
+                return json_bytes({name: asdict(part) for name, part in parts.items()})
 
             found.append({"seed": seed, "parts": read_json(parts.make(f"audit-{seed}.json", work))})
     return {"audit.json": json_bytes(found)}
