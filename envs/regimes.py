@@ -131,7 +131,8 @@ def _training_twins(source: Iterator[Level], count: int) -> list[Level]:
     """
     from envs.battery import TWINS
 
-    chosen, uses = [], {name: 0 for name in TWINS if name != "actual"}
+    chosen: list[Level] = []
+    uses = {name: 0 for name in TWINS if name != "actual"}
     while len(chosen) < count:
         level = next(source)
         twins = {name: TWINS[name](level) for name in sorted(uses, key=uses.__getitem__)}

@@ -4,7 +4,7 @@
     floor ─► every cell near the robot ┐  in 8 poses: up, right, …
              sums of all rows          ├─ ahead, as it is or mirrored ─► layers h[pose]
              sums of all columns       ┘                                  ▲
-             what there is anywhere, what is carried, light ─► the hall ──┘
+    what there is anywhere, or on a marked way; carried; light ─► the hall ┘
 
     a torso for the policy ─► logit of what is ahead; mean over poses ─► NOOP's logit
     a torso for the value  ─► mean over poses ─► value
@@ -15,11 +15,11 @@ blocks are copies of one, turned: W[pose, cells] in the first layer, W[pose, pos
 
 Places are offsets from the robot. The context (what the robot carries, whether there is light) scales the first layer,
 which can so mean one thing on the way to the feeder and another on the way to the press. Context and what there is
-anywhere on the floor shift it, as `local` is given circuits as global bits; combinations of these, which one layer must
-find (the hall), shift the layers that follow. As wall is zero, a floor looks the same however a bank pads it. What an
-input teaches grows with its size: fixtures and objects begin with larger embeddings than bare floor, so that the few
-cells that matter are not drowned by the many that do not, and cells are shown the larger the closer they are, so that
-a policy soon learns what it bumps into.
+anywhere on the floor, or on a cell with a marking, shift it, as `local` is given circuits as global bits; combinations
+of these, which one layer must find (the hall), shift the layers that follow. As wall is zero, a floor looks the same
+however a bank pads it. What an input teaches grows with its size: fixtures and objects begin with larger embeddings
+than bare floor, so that the few cells that matter are not drowned by the many that do not, and cells are shown the
+larger the closer they are, so that a policy soon learns what it bumps into.
 
 References: Cohen and Welling, 2016, Group Equivariant Convolutional Networks; van der Pol, Worrall, van Hoof, Oliehoek
 and Welling, 2020, MDP Homomorphic Networks.
@@ -45,6 +45,7 @@ _NUM_CODES, _FLOOR = len(_TERRAINS) + len(_OBJECTS), 0
 _ARROWS = 0.5 * np.array([[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1]], np.float32)
 """Where each marking points: rows down, columns to the right."""
 _NUM_CONTEXTS = 6
+_NUM_GLOBALS = _NUM_CONTEXTS + 2 * _NUM_CODES
 _CLOSE = {0: 8.0, 1: 8.0, 2: 3.0}
 """How much larger than life cells are shown at these distances (rows or columns, whichever is more)."""
 _POSES = [(turn, mirrored) for turn in range(4) for mirrored in (False, True)]
@@ -172,13 +173,14 @@ def _with_arrows(weight: Array, first: int, second: int, first_sign: int, second
 
 
 class Seen(NamedTuple):
-    """What a robot sees of a floor: cells near it, sums of all rows and of all columns, and what there is anywhere."""
+    """What a robot sees of a floor: cells near it, sums of rows and columns, what is anywhere and what on a way."""
 
     near: Float[Array, "side side channels"]
     down: Float[Array, "length channels"]
     across: Float[Array, "length channels"]
     context: Float[Array, "contexts"]
-    somewhere: Float[Array, "codes"]
+    anywhere: Float[Array, "codes"]
+    on_way: Float[Array, "codes"]
 
 
 class FloorView(nnx.Module):
@@ -211,7 +213,8 @@ class FloorView(nnx.Module):
             down=crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))[:, 0],
             across=crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))[0],
             context=(context == jnp.arange(_NUM_CONTEXTS)).astype(jnp.float32),
-            somewhere=jnp.any(present, axis=(0, 1)).astype(jnp.float32),
+            anywhere=jnp.any(present, axis=(0, 1)).astype(jnp.float32),
+            on_way=jnp.any(present & (marking[..., None] > 0), axis=(0, 1)).astype(jnp.float32),
         )
 
 
@@ -232,19 +235,19 @@ class FloorTorso(nnx.Module):
         channels = view.embedding[...].shape[1] + 2
         self.first = FloorLinear(view.reach, view.far, channels, sizes[0], key=first_key)
         self.gain = nnx.Param(1.0 + 0.5 * jax.random.normal(gain_key, (_NUM_CONTEXTS, sizes[0])))
-        self.bias = nnx.Param(jnp.zeros((_NUM_CONTEXTS + _NUM_CODES, sizes[0])))
+        self.bias = nnx.Param(jnp.zeros((_NUM_GLOBALS, sizes[0])))
         rest_keys, shift_keys = (jax.random.split(k, len(sizes))[1:] for k in (rest_key, shift_key))
         layers = zip(pairwise(sizes), rest_keys, strict=True)
         self.rest = nnx.List([PoseLinear(m, n, scale=2**0.5, key=k) for (m, n), k in layers])
-        self.hall = Linear(_NUM_CONTEXTS + _NUM_CODES, hall_size, scale=2**0.5, key=hall_key)
+        self.hall = Linear(_NUM_GLOBALS, hall_size, scale=2**0.5, key=hall_key)
         self.shift = nnx.List([Linear(hall_size, n, key=k) for n, k in zip(sizes[1:], shift_keys, strict=True)])
 
     def __call__(self, seen: Seen) -> Float[Array, "8 features"]:
         """Return the features (unbatched)."""
         features = self.first(seen.near, seen.down, seen.across)
-        anywhere = jnp.concatenate([seen.context, seen.somewhere])
-        features = nnx.relu(features * (seen.context @ self.gain[...]) + anywhere @ self.bias[...])
-        hall = nnx.relu(self.hall(anywhere))
+        known = jnp.concatenate([seen.context, seen.anywhere, seen.on_way])
+        features = nnx.relu(features * (seen.context @ self.gain[...]) + known @ self.bias[...])
+        hall = nnx.relu(self.hall(known))
         for layer, shift in zip(self.rest, self.shift, strict=True):
             features = nnx.relu(layer(features) + shift(hall))
         return features

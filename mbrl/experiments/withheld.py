@@ -10,9 +10,9 @@ EXPERIMENT = replace(
     num_seeds=20,
     first_seed=100,
     num_levels=256,
-    deployment_seed=3001,
+    deployment_seed=3002,
     num_held_out=192,
-    ppo_levels=2000,
+    ppo_levels=4000,
     ppo_steps=2**21,
     exact=True,
 )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl.agents.floor_network import FloorNetwork, crop
+from mbrl.agents.floor_network import FloorNetwork, FloorView, crop
 
 DIRECTIONS = np.array([1, 2, 3, 4])
 """Actions and markings share these codes: up, right, down, left."""
@@ -88,6 +88,18 @@ def test_far_cells_and_markings_are_seen(place):
     other = obs.copy()
     other[place] = 4
     assert not np.allclose(answer(network(), obs)[0], answer(network(), other)[0], atol=1e-6)
+
+
+def test_what_stands_on_a_way_is_told_from_what_stands_beside_it():
+    on_way, beside = floor(4, 7), floor(4, 7)
+    on_way[..., 1], beside[..., 1] = 0, 0
+    on_way[0, :2, 0] = beside[0, :2, 0] = 10, 0
+    on_way[0, 0, 1] = beside[0, 1, 1] = 2
+    view = FloorView(key=jax.random.key(0))
+    seen, other = view(jnp.asarray(on_way)), view(jnp.asarray(beside))
+    np.testing.assert_array_equal(seen.anywhere, other.anywhere)
+    assert (seen.on_way.sum(), other.on_way.sum()) == (1, 1)
+    assert not np.array_equal(seen.on_way, other.on_way)
 
 
 def test_widths_that_cannot_be_shared_are_refused():
