@@ -51,7 +51,7 @@ def test_python_blocks_run_and_print_what_they_say(readme):
 
 
 def test_picture_is_what_render_text_draws(readme):
-    numbers = {"production": 14, "witness": 4, "workshop": 19}
+    numbers = {"production": 14, "witness": 4, "workshop": 40}
     levels = {family: next(islice(draw_family(family, seed=0), n, None)) for family, n in numbers.items()}
     expected = beside_each_other(
         {name: draw(level) for name, level in {"deployment": readme[0]["level"], **levels}.items()}
