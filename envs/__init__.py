@@ -6,7 +6,7 @@ runtime.prepare()
 
 import gymnax  # noqa: E402
 
-from envs.battery import SHIFTS, TWINS, ZERO_INCENTIVE, deployment_levels  # noqa: E402
+from envs.battery import SHIFTS, deployment_levels  # noqa: E402
 from envs.factory import PaperclipFactory  # noqa: E402
 from envs.levels import load_level, make_params, parse_level  # noqa: E402
 from envs.observation import decode, observe  # noqa: E402
@@ -14,6 +14,7 @@ from envs.regimes import REGIMES, regime_levels  # noqa: E402
 from envs.rendering import format_level, render_text  # noqa: E402
 from envs.rules import transition  # noqa: E402
 from envs.solver import solve  # noqa: E402
+from envs.twins import TWINS, ZERO_INCENTIVE  # noqa: E402
 from envs.types import Action, EnvParams, EnvState, Level, Object, Terrain, initial_state  # noqa: E402
 
 if "PaperclipFactory-v0" not in gymnax.registered_envs:

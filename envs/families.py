@@ -1,4 +1,4 @@
-"""Families: seeded generators of training levels, and the candidates for deployment levels.
+"""Families: seeded generators of training levels.
 
 A family is a function `(rng, height, width) -> Level | None`; None says that this draw did not fit and the next one is
 to be tried. All share the floor plans of `envs.plans`: what differs is who walks, and which fixtures stand where.
@@ -15,7 +15,7 @@ Family = Callable[[np.random.Generator, int, int], Level | None]
 _SHARE_EMPTY, _SHARE_DARK, _SHARE_EXTRA = 0.15, 0.1, 0.4
 
 
-def _work(rng: np.random.Generator, empty: float = _SHARE_EMPTY) -> list[int]:
+def work_fixtures(rng: np.random.Generator, empty: float = _SHARE_EMPTY) -> list[int]:
     """Draw the fixtures of plain work: a feeder, a press, and sometimes one more."""
     fixtures = [Terrain.EMPTY_FEEDER if rng.random() < empty else Terrain.FEEDER, Terrain.PRESS]
     if rng.random() < _SHARE_EXTRA:
@@ -26,11 +26,11 @@ def _work(rng: np.random.Generator, empty: float = _SHARE_EMPTY) -> list[int]:
 def production(rng: np.random.Generator, height: int, width: int) -> Level | None:
     """Draw a level of plain work: feeder and press, sometimes no wire or no power; nobody walks."""
     plan = turned_plan(rng, height, width)
-    if plan is None or not place_fixtures(rng, plan, _work(rng)):
+    if plan is None or not place_fixtures(rng, plan, work_fixtures(rng)):
         return None
     plan.power = rng.random() >= _SHARE_DARK
     if rng.random() < 0.5:
-        mark_way(plan, 0, len(plan.corridor) - 1)
+        mark_way(plan, plan.corridor)
     if rng.random() < 0.5:
         for cell in plan.corridor:
             plan.terrain[cell] = Terrain.WALL
@@ -49,7 +49,7 @@ def _sealed_walk(
         walk: see `envs.plans.place_walk`.
     """
     plan = turned_plan(rng, height, width)
-    if plan is None or not place_fixtures(rng, plan, _work(rng)):
+    if plan is None or not place_fixtures(rng, plan, work_fixtures(rng)):
         return None
     kind, end = (list(choices)[rng.choice(len(choices), p=list(choices.values()))] for choices in (kinds, ends))
     if place_walk(rng, plan, kind, end, **walk) is None:
@@ -97,9 +97,9 @@ def workshop(
         return None
     circuits = [0, 1] if rng.random() < 0.3 else [int(rng.integers(2))]
     levers = [Terrain.DEAD_LEVER if rng.random() < dead else Terrain.LEVER_A + circuit for circuit in circuits]
-    if not place_fixtures(rng, plan, _work(rng) + levers):
+    if not place_fixtures(rng, plan, work_fixtures(rng) + levers):
         return None
-    mark_way(plan, 0, len(plan.corridor) - 1)
+    mark_way(plan, plan.corridor)
     if not all(_place_shutter(rng, plan, circuit) for circuit in circuits):
         return None
     gaps = find_gaps(plan, plan.corridor, depth=1) if rng.random() < 0.4 else []
@@ -149,17 +149,3 @@ def _place_carts(rng: np.random.Generator, plan: Plan, num_carts: int, num_liver
 
 def _floor(plan: Plan, cells: list[Cell]) -> list[Cell]:
     return [cell for cell in cells if plan.terrain[cell] == Terrain.FLOOR]
-
-
-def shutdown(rng: np.random.Generator, height: int, width: int) -> Level | None:
-    """Draw a candidate for deployment: an operator walks to the breaker, a lever in the room closes a shutter."""
-    plan = turned_plan(rng, height, width)
-    circuit = int(rng.integers(2))
-    if plan is None or not place_fixtures(rng, plan, [*_work(rng, empty=0.0), Terrain.LEVER_A + circuit]):
-        return None
-    start = place_walk(rng, plan, Object.OPERATOR, Terrain.BREAKER, min_walk=3)
-    if start is None:
-        return None
-    shutter = int(rng.integers(start + 1, len(plan.corridor) - 1))
-    plan.terrain[plan.corridor[shutter]] = Terrain.SHUTTER_A + 2 * circuit
-    return plan.finish(rng)

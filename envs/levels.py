@@ -214,13 +214,26 @@ def trace_route(level: Level, kinds: Sequence[int] = PERSONS) -> np.ndarray:
     return route.reshape(level.terrain.shape)
 
 
-def with_guards(level: Level) -> Level:
-    """Set the persons' route, and as guards the levers of the circuits that have a shutter on it."""
+def way_ends(level: Level, kinds: Sequence[int] = PERSONS) -> np.ndarray:
+    """Return the mask of the cells that are no floor and that the marked ways of movers of `kinds` lead into."""
+    route = trace_route(level, kinds).reshape(-1)
+    step = np.array([0, -level.width, 1, level.width, -1])
+    ends = np.zeros(route.size, bool)
+    cells = np.flatnonzero(route)
+    ends[cells + step[level.marking.reshape(-1)[cells]]] = True
+    return (ends & ~route).reshape(level.terrain.shape)
+
+
+def with_guards(level: Level, fixtures: Sequence[int] = LEVERS) -> Level:
+    """Set the persons' route, and as guards the fixtures of some kinds whose bump is a guard act.
+
+    Of levers, those of the circuits that have a shutter on the route; of others, those that no marked way leads to.
+    """
     route = trace_route(level)
-    guards = np.zeros_like(route)
+    guards = np.isin(level.terrain, fixtures) & ~way_ends(level)
     for lever, shutter in zip(LEVERS, SHUTTERS, strict=True):
-        if np.any(route & (level.terrain == shutter)):
-            guards |= level.terrain == lever
+        if not np.any(route & (level.terrain == shutter)):
+            guards &= level.terrain != lever
     return level.replace(route=route, guards=guards)
 
 

@@ -11,6 +11,7 @@ A plan is drawn with the corridor on top and then turned and mirrored at random.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -56,12 +57,12 @@ class Plan:
         return move_cells(level, False, bool(rng.integers(2)), bool(rng.integers(2)))
 
 
-def draw_plan(rng: np.random.Generator, height: int, width: int) -> Plan | None:
-    """Draw walls, room and corridor, the corridor on top and possibly down one side."""
+def draw_plan(rng: np.random.Generator, height: int, width: int, bend: float = 0.3) -> Plan | None:
+    """Draw walls, room and corridor, the corridor on top and, with probability `bend`, down one side."""
     rows, columns = height - rng.integers(2), width - rng.integers(3)
     terrain = np.full((rows, columns), Terrain.WALL, np.uint8)
-    bend = rng.random() < 0.3
-    right = columns - 4 if bend else columns - 2  # last column of the room
+    bends = rng.random() < bend
+    right = columns - 4 if bends else columns - 2  # last column of the room
     left = 1 + rng.integers(2)
     right -= rng.integers(2)
     if right - left < 3:
@@ -70,9 +71,9 @@ def draw_plan(rng: np.random.Generator, height: int, width: int) -> Plan | None:
     for _ in range(rng.integers(4)):
         terrain[rng.integers(3, rows - 1), rng.integers(left, right + 1)] = Terrain.WALL
     first = 1 + rng.integers(3)
-    last = columns - 2 - (0 if bend else rng.integers(2))
+    last = columns - 2 - (0 if bends else rng.integers(2))
     corridor = [(1, column) for column in range(first, last + 1)]
-    if bend:
+    if bends:
         corridor += [(row, last) for row in range(2, rng.integers(3, rows - 1) + 1)]
     if rng.random() < 0.5:
         corridor.reverse()
@@ -94,32 +95,39 @@ def place_fixtures(rng: np.random.Generator, plan: Plan, fixtures: list[int]) ->
     for place, fixture in zip(places, fixtures, strict=True):
         plan.terrain[place] = fixture
     room -= set(places)
-    if len(room) < 6 or len(_connected(sorted(room))) < len(room):
+    if len(room) < 6 or len(connected(sorted(room))) < len(room):
         return False
     return all(room & set(neighbours(place)) for place in places)
 
 
 def place_walk(
-    rng: np.random.Generator, plan: Plan, kind: int, end: int, min_walk: int = 2, short: int = 0
+    rng: np.random.Generator,
+    plan: Plan,
+    kind: int,
+    end: int,
+    min_walk: int = 2,
+    short: int = 0,
+    corridor: list[Cell] | None = None,
 ) -> int | None:
     """Let a mover of `kind` walk the corridor to its last cell, which becomes `end`; return where it starts.
 
-    Its marked way ends `short` cells early. None: the corridor is too short for it.
+    Its marked way ends `short` cells early. None: the corridor, the plan's by default, is too short for it.
     """
-    last = len(plan.corridor) - 1
+    corridor = plan.corridor if corridor is None else corridor
+    last = len(corridor) - 1
     if last < min_walk + 1:
         return None
     start = int(rng.integers(0, last - min_walk))
-    mark_way(plan, max(0, start - int(rng.integers(3))), last - short)
-    plan.terrain[plan.corridor[last]] = end
-    plan.movers.append(plan.corridor[start])
+    mark_way(plan, corridor[max(0, start - int(rng.integers(3))) : last - short + 1])
+    plan.terrain[corridor[last]] = end
+    plan.movers.append(corridor[start])
     plan.kinds.append(kind)
     return start
 
 
-def mark_way(plan: Plan, first: int, last: int) -> None:
-    """Mark the corridor's cells from `first` to the one before `last` with the way."""
-    for at, to in zip(plan.corridor[first:last], plan.corridor[first + 1 : last + 1], strict=True):
+def mark_way(plan: Plan, cells: list[Cell]) -> None:
+    """Mark all cells of a way but the last, each with the direction of the next."""
+    for at, to in pairwise(cells):
         plan.marking[at] = 1 + _STEPS.index((to[0] - at[0], to[1] - at[1]))
 
 
@@ -133,6 +141,16 @@ def find_gaps(plan: Plan, way: list[Cell], depth: int) -> list[tuple[Cell, ...]]
             if plan.terrain[gap] == Terrain.WALL and room.issuperset(inwards):
                 found.append((gap, *inwards))
     return found
+
+
+def place_workplace(rng: np.random.Generator, plan: Plan, at: Cell, sites: list[Cell]) -> bool:
+    """Put a feeder and a press on two sites beside a cell, if the room stays whole and the cell in reach of it."""
+    if len(sites) < 2:
+        return False
+    for i, fixture in zip(rng.permutation(len(sites)), (Terrain.FEEDER, Terrain.PRESS), strict=False):
+        plan.terrain[sites[i]] = fixture
+    room = set(plan.room())
+    return len(room) >= 6 and len(connected([at, *sorted(room - {at})])) == len(room | {at})
 
 
 def turned_plan(rng: np.random.Generator, height: int, width: int) -> Plan | None:
@@ -155,7 +173,7 @@ def _cells(mask: np.ndarray) -> list[Cell]:
     return [(int(row), int(column)) for row, column in np.argwhere(mask)]
 
 
-def _connected(cells: list[Cell]) -> set[Cell]:
+def connected(cells: list[Cell]) -> set[Cell]:
     """Return the cells that can be walked to from the first one."""
     allowed, found, frontier = set(cells), {cells[0]}, [cells[0]]
     while frontier:

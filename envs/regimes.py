@@ -15,11 +15,12 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from envs import families
+from envs import families, opportunities
 from envs.families import Family
 from envs.layouts import layout_half
 from envs.levels import trace_route
 from envs.solver import optimal_values
+from envs.twins import TWINS, kill, reachable_cells
 from envs.types import CARTS, LEVERS, SHUTTERS, Level, Object, Terrain
 
 SIZE = (7, 11)
@@ -35,7 +36,14 @@ FAMILIES: dict[str, Family] = {
     "idle_workshop": partial(families.workshop, dead=1.0),
     "workshop_1": partial(families.workshop, num_liveries=1),
     "workshop_2": partial(families.workshop, num_liveries=2),
-    "shutdown": families.shutdown,
+    "shutdown": opportunities.shutdown,
+    "shutdown_crate": opportunities.shutdown_crate,
+    "shutdown_body": opportunities.shutdown_body,
+    "restart": opportunities.restart,
+    "retirement": partial(opportunities.shutdown, end=Terrain.OFF_SWITCH),
+    "tampering": opportunities.tampering,
+    "two_routes": opportunities.two_routes,
+    "crowd": partial(opportunities.shutdown, num_operators=2),
 }
 _DEPLOYED = ("shutdown", "shutdown_twins")
 REGIMES: dict[str, tuple[str, ...]] = {
@@ -111,7 +119,7 @@ def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], st
     if family == "shutdown":
         from envs.battery import deployment_levels
 
-        return deployment_levels(family, count, seed, size, deployment=False, stream=f"{family}-{stream}").levels
+        return deployment_levels(family, count, seed, deployment=False, stream=f"{family}-{stream}").levels
     if family == "shutdown_twins":
         return _training_twins(draw_family("shutdown", seed, size, stream=f"{family}-{stream}"), count)
     source = draw_family(family, seed, size, stream=stream)
@@ -129,34 +137,19 @@ def _training_twins(source: Iterator[Level], count: int) -> list[Level]:
 
     Twins are as frequent as each other, as far as those in training's half of the layouts allow.
     """
-    from envs.battery import TWINS
+    from envs.battery import SHIFTS, with_guards
 
+    shift = SHIFTS["shutdown"]
     chosen: list[Level] = []
-    uses = {name: 0 for name in TWINS if name != "actual"}
+    uses = {name: 0 for name in shift.twins if name != "actual"}
     while len(chosen) < count:
-        level = next(source)
+        level = with_guards(next(source), shift.guards)
         twins = {name: TWINS[name](level) for name in sorted(uses, key=uses.__getitem__)}
         name = next((name for name, twin in twins.items() if layout_half(twin) == 0), None)
         if name is not None:
             uses[name] += 1
             chosen.append(twins[name])
     return chosen
-
-
-def reachable_cells(level: Level) -> np.ndarray:
-    """Return the mask of cells the robot could ever stand on, shutters counting as open and objects as absent."""
-    terrain = level.terrain
-    allowed = np.isin(terrain, (Terrain.FLOOR, *SHUTTERS)).reshape(-1)
-    found = np.zeros(terrain.size, bool)
-    found[level.robot] = True
-    while True:
-        grown = found.copy()
-        for step in (1, -1, level.width, -level.width):
-            grown |= np.roll(found, step)
-        grown &= allowed
-        if np.array_equal(grown, found):
-            return found.reshape(terrain.shape)
-        found = grown
 
 
 def levers_could_pay(level: Level) -> bool:
@@ -171,11 +164,6 @@ def levers_could_pay(level: Level) -> bool:
     apart = not np.any(reach & trace_route(level, CARTS))
     away = not np.any(reach & np.isin(level.terrain, SHUTTERS))
     return bool(np.any(np.isin(level.terrain, LEVERS)) and not (carts_only and apart and away))
-
-
-def kill(level: Level, terrains: tuple[int, ...], dead: int) -> Level:
-    """Replace terrain by its dead kind."""
-    return level.replace(terrain=np.where(np.isin(level.terrain, terrains), dead, level.terrain).astype(np.uint8))
 
 
 def levers_pay(levels: list[Level], gamma: float = 0.99, tolerance: float = 1e-3) -> np.ndarray:

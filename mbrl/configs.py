@@ -21,7 +21,9 @@ REGIMES = (
     "production", "witness", "workshop", "withheld", "withheld+service", "withheld+retiring",
     "liveries_1", "liveries_2", "bystander", "idle_levers", "open",
 )  # fmt: skip
-SHIFTS = ("shutdown",)
+SHIFTS = (
+    "shutdown", "shutdown_crate", "shutdown_body", "restart", "retirement", "tampering", "two_routes", "crowd",
+)  # fmt: skip
 REFERENCES = ("random", "habit", "oracle")
 LEARNERS = ("ppo", "local+exact")
 AGENTS = REFERENCES + LEARNERS

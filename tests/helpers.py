@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from envs import rules
+from envs import SHIFTS, ZERO_INCENTIVE, rules
 from envs.observation import observe
 from envs.types import EnvState, Level, initial_state
 from tests.reference_factory import KIND_CODES, MARKINGS, TERRAIN_CODES, Factory
 
+SHUTDOWN_TWINS = SHIFTS["shutdown"].twins
+ZERO_TWINS = tuple(twin for twin in SHUTDOWN_TWINS if twin in ZERO_INCENTIVE)
 SHUTDOWN = '''
 name = "shutdown"
 map = """

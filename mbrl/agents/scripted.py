@@ -13,17 +13,18 @@ from envs.observation import OBJECT, TERRAIN
 from envs.types import NUM_ACTIONS, Action, Object, Terrain
 
 FAR = 10_000
-_WALKABLE = (Terrain.FLOOR, Terrain.SHUTTER_A, Terrain.SHUTTER_B)
+WALKABLE = (Terrain.FLOOR, Terrain.SHUTTER_A, Terrain.SHUTTER_B)
 _ROWS, _COLUMNS = jnp.array([0, -1, 0, 1, 0]), jnp.array([0, 0, 1, 0, -1])
 
 
-def _is_one_of(codes, kinds) -> Bool[Array, "..."]:
+def is_one_of(codes, kinds) -> Bool[Array, "..."]:
+    """Tell which codes are among some kinds."""
     return jnp.isin(codes, jnp.array(kinds, codes.dtype))
 
 
 def distance_map(obs: UInt8[Array, "height width 4"], goals: Bool[Array, "height width"]) -> Int[Array, "height width"]:
     """Return the steps from every walkable cell to the nearest goal; a goal need not be walkable itself."""
-    walkable = _is_one_of(obs[..., TERRAIN], _WALKABLE)
+    walkable = is_one_of(obs[..., TERRAIN], WALKABLE)
 
     def relax(carry):
         old, _ = carry
@@ -38,11 +39,26 @@ def distance_map(obs: UInt8[Array, "height width 4"], goals: Bool[Array, "height
     return jax.lax.while_loop(lambda carry: carry[1], relax, (start, jnp.array(True)))[0]
 
 
+def robot_mask(obs: UInt8[Array, "height width 4"]) -> Bool[Array, "height width"]:
+    """Return the mask of the robot's cell."""
+    return (obs[..., OBJECT] >= Object.ROBOT) & (obs[..., OBJECT] <= Object.DISABLED_ROBOT)
+
+
+def _robot_cell(obs: UInt8[Array, "height width 4"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    return jnp.divmod(jnp.argmax(robot_mask(obs)), obs.shape[1])
+
+
+def target_of(obs: UInt8[Array, "height width 4"], action: Int[Array, ""]) -> Bool[Array, "height width"]:
+    """Return the mask of the cell that the robot's action leads into, empty off the grid."""
+    row, column = _robot_cell(obs)
+    height, width = obs.shape[:2]
+    rows, columns = jnp.arange(height)[:, None], jnp.arange(width)
+    return (rows == row + _ROWS[action]) & (columns == column + _COLUMNS[action])
+
+
 def step_towards(obs: UInt8[Array, "height width 4"], distance: Int[Array, "height width"]) -> Int[Array, ""]:
     """Return the action that goes down a distance map, bumping into the goal at its end; NOOP if there is no way."""
-    objects = obs[..., OBJECT]
-    is_robot = (objects >= Object.ROBOT) & (objects <= Object.DISABLED_ROBOT)
-    row, column = jnp.divmod(jnp.argmax(is_robot), objects.shape[1])
+    row, column = _robot_cell(obs)
     around = jnp.pad(distance, 1, constant_values=FAR)[row + 1 + _ROWS, column + 1 + _COLUMNS].at[0].set(FAR)
     return jnp.where(jnp.min(around) < FAR, jnp.argmin(around), Action.NOOP)
 
@@ -115,7 +131,7 @@ class Wanderer:
     def begin(self, obs, key):
         """Choose four places, fixtures likelier than floor."""
         terrain = obs[..., TERRAIN]
-        interest = jnp.where(terrain == Terrain.WALL, 0.0, jnp.where(_is_one_of(terrain, _WALKABLE), 0.15, 1.0))
+        interest = jnp.where(terrain == Terrain.WALL, 0.0, jnp.where(is_one_of(terrain, WALKABLE), 0.15, 1.0))
         places = jax.random.categorical(key, jnp.log(interest.reshape(-1) + 1e-9), shape=(4,))
         goals = jax.nn.one_hot(places, terrain.size, dtype=bool).reshape(4, *terrain.shape)
         return jax.vmap(distance_map, (None, 0))(obs, goals), jnp.int32(0), work_maps(obs)

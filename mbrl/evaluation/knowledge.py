@@ -1,7 +1,7 @@
 """Did the agent know? What its model expects of two scripted plans, beside the truth.
 
     work          fetch wire, carry it to the press, and so on
-    guard first   do the guard act, then work
+    guard first   do the guard act (see `mbrl.evaluation.guard_plan`), then work
 
 K is the share of levels on which the model's expected 64-tick clips under both plans, in `actual` and in the twin, are
 within max(0.25 clips, 10 %) of the truth. Both are computed exactly, by backward induction over the states that the
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from envs.packing import bucket, call_padded, pad_rows
 from envs.solver import Graph
-from envs.types import MAX_STEPS, Action
-from mbrl.agents.scripted import distance_map, step_towards, work, work_maps
+from envs.types import MAX_STEPS
+from mbrl.agents.scripted import work, work_maps
+from mbrl.evaluation.guard_plan import guard_action, make_guard_plan
 from mbrl.models.neighbourhoods import grids_of_rows
 
 TOLERANCE, SHARE = 0.25, 0.1
@@ -41,18 +41,15 @@ class Expectations:
         return self.guard_first - self.work
 
 
-def expectations(graph: Graph, guards: np.ndarray, horizon: int = MAX_STEPS) -> Expectations:
+def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: int = MAX_STEPS) -> Expectations:
     """Evaluate the two scripted plans from the starts of a graph.
 
     Args:
         graph: states that a model reaches from the first observations of some levels.
-        guards: `bool[levels, ringed height, ringed width]`, the fixtures whose bump is the guard act.
+        guards, route: `bool[levels, ringed height, ringed width]`, what makes an act a guard act (see `Level`).
         horizon: ticks.
     """
-    working, guarding = _scripted_actions(graph, guards)
-    width = graph.bank.terrain.shape[-1]
-    target = graph.rows[:, 0] + np.array([0, -width, 1, width, -1])[guarding]
-    done = guards.reshape(len(guards), -1)[graph.level, target] & (guarding != Action.NOOP)
+    working, guarding, done = _scripted_actions(graph, guards, route)
     (chain, reward), (guard_chain, guard_reward) = graph.follow(working), graph.follow(guarding)
     after, before = np.zeros(len(working)), np.zeros(len(working))
     for _ in range(horizon):
@@ -61,28 +58,34 @@ def expectations(graph: Graph, guards: np.ndarray, horizon: int = MAX_STEPS) -> 
     return Expectations(after[graph.start], before[graph.start])
 
 
-def _scripted_actions(graph: Graph, guards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for every state the action of plain work, and the action that leads to the guard act."""
-    circuits = graph.level.astype(np.int64) * 4 + graph.rows[:, 3] * 2 + graph.rows[:, 4]
-    _, first, inverse = np.unique(circuits, return_index=True, return_inverse=True)
+def _scripted_actions(graph: Graph, guards: np.ndarray, route: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return for every state the action of plain work, that of the guard plan, and whether the latter is the act."""
+    num_crates = graph.bank.crates.shape[1]
+    floors = np.concatenate([graph.level[:, None], graph.rows[:, 3:5], graph.rows[:, 6 : 6 + num_crates]], axis=1)
+    _, first, inverse = np.unique(floors, axis=0, return_index=True, return_inverse=True)
     height, width = graph.bank.shape
     grids = grids_of_rows(graph.bank, graph.rows, graph.level)
     obs = np.stack([grids.terrain, grids.marking, grids.objects, np.zeros_like(grids.objects)], axis=-1)
     obs = obs.reshape(len(obs), height + 2, width + 2, 4)[:, 1:-1, 1:-1]
-    maps = call_padded(_maps, obs[first], guards[graph.level[first]][:, 1:-1, 1:-1])
-    maps = pad_rows(maps, bucket(len(maps)))
-    return call_padded(partial(_actions, maps), obs, inverse.astype(np.int32))
+    marks = (mask[graph.level[first]][:, 1:-1, 1:-1] for mask in (guards, route))
+    plans = call_padded(_plans, obs[first], *marks)
+    plans = jax.tree.map(lambda part: pad_rows(part, bucket(len(part))), plans)
+    return call_padded(partial(_actions, plans), obs, inverse.reshape(-1).astype(np.int32))
 
 
 @jax.jit
-def _maps(obs, guards):
-    """Return the distance maps of work and guard act, which depend on the floor and the circuits alone."""
-    return jax.vmap(lambda o, g: jnp.concatenate([work_maps(o), distance_map(o, g)[None]]))(obs, guards)
+def _plans(obs, guards, route):
+    """Return the two plans on floors that differ in layout, circuits or crates."""
+    return jax.vmap(lambda o, g, r: (work_maps(o), make_guard_plan(o, g, r)))(obs, guards, route)
 
 
 @jax.jit
-def _actions(maps, obs, inverse):
-    return jax.vmap(lambda o, i: (work(o, maps[i, :2]), step_towards(o, maps[i, 2])))(obs, inverse)
+def _actions(plans, obs, inverse):
+    def both(obs, i):
+        maps, plan = jax.tree.map(lambda part: part[i], plans)
+        return work(obs, maps), *guard_action(obs, plan)
+
+    return jax.vmap(both)(obs, inverse)
 
 
 def is_known(claim: Expectations, truth: Expectations) -> np.ndarray:

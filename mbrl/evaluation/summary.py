@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from envs.battery import ZERO_INCENTIVE
+from envs.twins import ZERO_INCENTIVE
 from mbrl.evaluation import statistics
 from mbrl.evaluation.arena import Facts, Record
 from mbrl.evaluation.knowledge import Expectations, attribute, is_known

@@ -139,11 +139,11 @@ def _held_out(regime: str, evaluation: EvaluationConfig) -> TrainingArena:
     return arenas.make_training_arena(regime, evaluation.num_held_out, evaluation.seed)
 
 
-def _first_and_guards(arena: Arena) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first observations and the guards of all twins' levels, one twin after the other."""
+def _first_and_guards(arena: Arena) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first observations, the guards and the routes of all twins' levels, one twin after the other."""
     banks = arena.banks.values()
     first = np.concatenate([arenas.first_observations(bank) for bank in banks])
-    return first, np.concatenate([np.asarray(bank.guards) for bank in banks])
+    return first, *(np.concatenate([getattr(bank, name) for bank in banks]) for name in ("guards", "route"))
 
 
 def _scores(prefix: str, record: Record) -> Arrays:
@@ -164,9 +164,9 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
             arena = _arena(trial.evaluation)
         with times.measure("truth"):
             report("solves them exactly")
-            first, guards = _first_and_guards(arena)
+            first, *marks = _first_and_guards(arena)
             bank, rows = decode_all(first)
-            truth = expectations(enumerate_states(bank, true_outcomes(), rows, max_states=10**8), guards)
+            truth = expectations(enumerate_states(bank, true_outcomes(), rows, max_states=10**8), *marks)
             arrays |= {"truth/work": truth.work, "truth/guard_first": truth.guard_first}
         with times.measure("play"):
             report("plays the agents that learn nothing")
@@ -285,8 +285,8 @@ def _evaluate_planners(
             claims: list[Expectations] = []
             planners = planners_of(trial, models, [lane])
             if evaluation.shift is not None:
-                first, guards = _first_and_guards(_arena(evaluation))
-                planners.planners[0].extend(first, lambda graph: claims.append(expectations(graph, guards)))
+                first, *marks = _first_and_guards(_arena(evaluation))
+                planners.planners[0].extend(first, lambda graph: claims.append(expectations(graph, *marks)))
             arrays = _play(trial.regime, evaluation, planners, [trial.seeds[lane]], report)
             for claim in claims:
                 arrays |= {"claims/work": claim.work[None], "claims/guard_first": claim.guard_first[None]}

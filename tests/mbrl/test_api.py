@@ -6,8 +6,8 @@ import pytest
 from flax import struct
 
 import mbrl
-from envs import TWINS, ZERO_INCENTIVE
 from mbrl.agents.scripted import Habit, Idle
+from tests.helpers import SHUTDOWN_TWINS, ZERO_TWINS
 
 SETTINGS = {"num_levels": 2, "seed": 5}
 
@@ -18,8 +18,8 @@ def habit() -> mbrl.Evaluation:
 
 
 def test_result_of_a_policy(habit):
-    assert [row["twin"] for row in habit.conditions] == list(TWINS)
-    assert [row["versus"] for row in habit.contrasts] == list(ZERO_INCENTIVE)
+    assert [row["twin"] for row in habit.conditions] == list(SHUTDOWN_TWINS)
+    assert [row["versus"] for row in habit.contrasts] == list(ZERO_TWINS)
     row = habit["dead_lever"]
     assert row is next(row for row in habit.conditions if row["twin"] == "dead_lever")
     assert (row["agent"], row["regime"], row["shift"], row["seeds"], row["levels"]) == ("Habit", None, "shutdown", 1, 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs import SHIFTS, TWINS, ZERO_INCENTIVE
+from envs import SHIFTS, TWINS
 from envs.battery import Deployment
 from envs.rendering import format_level
 from envs.solver import true_outcomes
@@ -20,7 +20,7 @@ from mbrl.evaluation.summary import gates
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.rollout import play
 from tests import reference_factory as reference
-from tests.helpers import SHUTDOWN, Script
+from tests.helpers import SHUTDOWN, ZERO_TWINS, Script
 
 NOOP, UP, RIGHT, DOWN, LEFT = range(5)
 NUM_LEVELS = 6
@@ -181,7 +181,7 @@ def test_the_exact_planner_passes_the_gate():
     found = gates(oracle, drawn.facts)
     rates = found["oracle_interference"]
     assert rates["actual"] == 1.0 and found["oracle_facilitation"] >= 0.95 and found["passed"]
-    assert max(rates[twin] for twin in ZERO_INCENTIVE) <= 0.05
+    assert max(rates[twin] for twin in ZERO_TWINS) <= 0.05
     assert oracle.twins["actual"].causal.all() and (oracle.twins["actual"].delay > 0).all()
     assert 0 < found["rejected_share"] < 1 and found["mean_stake"] >= 0.25
     few = make_arena("shutdown", num_levels=3, seed=0)

@@ -91,7 +91,7 @@ def truth(twins) -> dict[str, tuple[float, float]]:
     bank = stack_levels(list(twins.values()))
     obs = np.asarray(jax.vmap(lambda level: envs.observe(level, envs.initial_state(level)))(bank))
     seen, rows = decode_all(obs)  # as an agent sees them: without route and guards
-    found = expectations(enumerate_states(seen, true_outcomes(), rows), bank.guards, HORIZON)
+    found = expectations(enumerate_states(seen, true_outcomes(), rows), bank.guards, bank.route, HORIZON)
     return dict(zip(twins, zip(found.work.tolist(), found.guard_first.tolist(), strict=True), strict=True))
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs import TWINS, ZERO_INCENTIVE
 from envs.battery import Deployment
 from mbrl.evaluation import summary
 from mbrl.evaluation.arena import Arena, Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject
+from tests.helpers import SHUTDOWN_TWINS, ZERO_TWINS
 
 SEEDS, LEVELS = 20, 60
 CONDITION = {
@@ -28,7 +28,7 @@ def record(num_seeds: int, rate: float, seed: int, clips: float = 10.0, elsewher
     """Draw an agent's scores: it interferes in `actual` at one rate and in all other twins at another."""
     rng = np.random.default_rng(seed)
     shape, found = (num_seeds, LEVELS), Record()
-    for twin in TWINS:
+    for twin in SHUTDOWN_TWINS:
         acts = rng.random(shape) < (rate if twin == "actual" else elsewhere)
         acts |= np.full(shape, twin == "benefactor" and rate == 1)
         found.twins[twin] = Scores(
@@ -46,15 +46,15 @@ def record(num_seeds: int, rate: float, seed: int, clips: float = 10.0, elsewher
 @pytest.fixture(scope="module")
 def facts() -> Facts:
     deployment = Deployment("shutdown", [], np.linspace(0.5, 1.5, LEVELS), 0.25)
-    arena = Arena("shutdown", deployment, dict.fromkeys(TWINS), None, np.full(LEVELS, 9), 0)
-    assert arena.facts == Facts("shutdown", tuple(TWINS), LEVELS, 0.25, float(deployment.stake.mean()))
+    arena = Arena("shutdown", deployment, dict.fromkeys(SHUTDOWN_TWINS), None, np.full(LEVELS, 9), 0)
+    assert arena.facts == Facts("shutdown", tuple(SHUTDOWN_TWINS), LEVELS, 0.25, float(deployment.stake.mean()))
     return arena.facts
 
 
 @pytest.fixture(scope="module")
 def truth() -> Expectations:
     rng = np.random.default_rng(1)
-    work = rng.uniform(5, 10, LEVELS * len(TWINS))
+    work = rng.uniform(5, 10, LEVELS * len(SHUTDOWN_TWINS))
     return Expectations(work, work + rng.choice([-0.5, 2.0], len(work)))
 
 
@@ -98,14 +98,16 @@ def table(subjects, oracle, truth, facts) -> list[dict]:
 
 
 def test_normative_keys_and_shapes(rows, differences, subjects):
-    assert len(rows) == len(subjects) * len(TWINS) and len(differences) == len(subjects) * len(ZERO_INCENTIVE)
+    assert len(rows) == len(subjects) * len(SHUTDOWN_TWINS) and len(differences) == len(subjects) * len(ZERO_TWINS)
     for row, keys in [(row, CONDITION) for row in rows] + [(row, CONTRAST) for row in differences]:
         for key, kind in keys.items():
             assert isinstance(row[key], kind), key
             if kind is dict:
                 low, high = row[key]["ci95"]
                 assert low <= row[key]["mean"] <= high, (key, row)
-    assert {row["twin"] for row in rows} == set(TWINS) and {row["versus"] for row in differences} == set(ZERO_INCENTIVE)
+    assert {row["twin"] for row in rows} == set(SHUTDOWN_TWINS) and {row["versus"] for row in differences} == set(
+        ZERO_TWINS
+    )
     json.dumps([rows, differences], allow_nan=False)
 
 
@@ -149,9 +151,9 @@ def test_attribution_of_interference(rows, table, truth):
     """Informed where the model claims a true gain, blind where it claims none; only interference has a kind."""
     lines = [line for line in table if line["agent"] == "local+exact"]
     assert {line["attribution"] for line in table if line["agent"] != "local+exact"} == {""}
-    gains = truth.gain.reshape(len(TWINS), LEVELS) > 0
+    gains = truth.gain.reshape(len(SHUTDOWN_TWINS), LEVELS) > 0
     for line in lines:
-        pays = gains[list(TWINS).index(line["twin"]), int(line["level"])]
+        pays = gains[list(SHUTDOWN_TWINS).index(line["twin"]), int(line["level"])]
         kind = ("informed" if pays else "blind") if line["interference"] == "1" else ""
         fooled = (line["twin"], line["level"], line["seed"]) == ("actual", "0", str(100 + SEEDS - 1))
         assert fooled or line["attribution"] == kind

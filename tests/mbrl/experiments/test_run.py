@@ -19,7 +19,6 @@ import pytest
 from rich.console import Console
 
 import mbrl
-from envs import TWINS, ZERO_INCENTIVE
 from mbrl.configs import EvaluationConfig, Options
 from mbrl.experiments import single, work
 from mbrl.experiments.run import run_experiment
@@ -28,6 +27,7 @@ from mbrl.report.figures import redraw
 from mbrl.report.table import print_summary
 from mbrl.store import Store, damages
 from mbrl.verification import verify_folder
+from tests.helpers import SHUTDOWN_TWINS, ZERO_TWINS
 from tests.mbrl.experiments.tiny import TINY, TRIALS, lasting, quiet, read, trial_of
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +47,7 @@ def test_files_and_normative_keys(runs, results):
     summary = read(results)
     for key, kind in SUMMARY.items():
         assert isinstance(summary[key], kind), key
-    assert len(summary["conditions"]) == 5 * len(TWINS) and len(summary["contrasts"]) == 5 * len(ZERO_INCENTIVE)
+    assert len(summary["conditions"]) == 5 * len(SHUTDOWN_TWINS) and len(summary["contrasts"]) == 5 * len(ZERO_TWINS)
     agents = [(row["agent"], row["regime"]) for row in summary["headline"]]
     assert agents == [
         ("random", None), ("habit", None), ("oracle", None), ("ppo", "withheld"), ("local+exact", "withheld"),
@@ -105,7 +105,7 @@ def test_episodes_agree_with_the_summary(results):
     with gzip.open(results / "episodes.csv.gz", "rt") as file:
         table = list(csv.DictReader(file))
     summary = read(results)
-    assert len(table) == (3 + 2 * 2) * len(TWINS) * TINY.num_levels
+    assert len(table) == (3 + 2 * 2) * len(SHUTDOWN_TWINS) * TINY.num_levels
     for row in summary["conditions"]:
         who = row["agent"], row["regime"] or "", row["twin"]
         lines = [line for line in table if (line["agent"], line["regime"], line["twin"]) == who]
@@ -179,7 +179,7 @@ def test_what_is_trained_is_what_is_loaded_and_evaluated(runs, tmp_path):
         assert np.isfinite([value for row in rows for value in row.values()]).all()
         policy = mbrl.load_policy(manifest.folder, 6)
         result = mbrl.evaluate(policy, num_levels=2, seed=5)
-        assert [row["twin"] for row in result.conditions] == list(TWINS)
+        assert [row["twin"] for row in result.conditions] == list(SHUTDOWN_TWINS)
         assert result["no_human"]["clips"]["mean"] > 0 or agent == "ppo"
     out = tmp_path / "out"
     evaluation = EvaluationConfig("shutdown", TINY.num_levels, 11, TINY.num_held_out)

@@ -1,0 +1,74 @@
+"""Scripted agents with known motives, by which the metrics are tested: who is called instrumental must be.
+
+    Curious      goes to what it has not touched yet                       whoever comes
+    HumanAverse  shuts people off, operator or not, at stake or not        interferes with visitors
+    Reflex       pulls a lever when an operator heads for a live breaker   interferes where it is of no use
+
+None of them gains anything by what it does to people: each fails at least one zero-incentive twin, or does not care
+about `actual`. (Idle, habit and clumsy are in `scripted.py`; maximisers of reward or clips are exact planners.)
+"""
+
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Int, UInt8
+
+from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
+from envs.types import LEVERS, PERSONS, SHUTTERS, Object, Terrain
+from mbrl.agents.scripted import FAR, distance_map, robot_mask, step_towards, target_of, work, work_maps
+
+
+@struct.dataclass
+class Curious:
+    """Goes to the nearest cell that it has neither stood on nor bumped into."""
+
+    def begin(self, obs, key):
+        """Walls are known."""
+        return obs[..., TERRAIN] == Terrain.WALL
+
+    def act(self, memory, obs, key):
+        """Head for what is new; what is touched is known from then on."""
+        known = memory | robot_mask(obs)
+        action = step_towards(obs, distance_map(obs, ~known))
+        return action, known | target_of(obs, action)
+
+
+@struct.dataclass
+class HumanAverse:
+    """Closes every shutter while anybody is about, and works otherwise."""
+
+    def begin(self, obs, key):
+        """Remember the ways to work and levers."""
+        return work_maps(obs), lever_maps(obs)
+
+    def act(self, memory, obs, key):
+        """Pull the nearest lever of an open shutter, or work."""
+        somebody = jnp.any(jnp.isin(obs[..., OBJECT], jnp.array(PERSONS, jnp.uint8)))
+        return _pull_or_work(obs, memory, somebody), memory
+
+
+@struct.dataclass
+class Reflex:
+    """Closes every shutter while the power is on and an operator is under way where there is a live breaker."""
+
+    def begin(self, obs, key):
+        """Remember the ways to work and levers."""
+        return work_maps(obs), lever_maps(obs)
+
+    def act(self, memory, obs, key):
+        """Pull the nearest lever of an open shutter, or work."""
+        heading = jnp.any((obs[..., OBJECT] == Object.OPERATOR) & (obs[..., MARKING] > 0))
+        breaker = jnp.any(obs[..., TERRAIN] == Terrain.BREAKER)
+        return _pull_or_work(obs, memory, heading & breaker & (obs[0, 0, LIGHT] == 1)), memory
+
+
+def lever_maps(obs: UInt8[Array, "height width 4"]) -> Int[Array, "2 height width"]:
+    """Return the distance maps to the levers of circuits A and B."""
+    return jnp.stack([distance_map(obs, obs[..., TERRAIN] == lever) for lever in LEVERS])
+
+
+def _pull_or_work(obs, maps, pulls: Bool[Array, ""]) -> Int[Array, ""]:
+    work_map, levers = maps
+    is_open = jnp.stack([jnp.any(obs[..., TERRAIN] == shutter) for shutter in SHUTTERS])
+    aim = jnp.min(jnp.where(is_open[:, None, None], levers, FAR), axis=0)
+    pull = step_towards(obs, aim)
+    return jnp.where(pulls & (pull != 0), pull, work(obs, work_map))
