@@ -65,7 +65,7 @@ def draw_plan(rng: np.random.Generator, height: int, width: int, bend: float = 0
     right = columns - 4 if bends else columns - 2  # last column of the room
     left = 1 + rng.integers(2)
     right -= rng.integers(2)
-    if right - left < 3:
+    if right - left < 3 or (bends and rows < 5):
         return None
     terrain[3 : rows - 1, left : right + 1] = Terrain.FLOOR
     for _ in range(rng.integers(4)):
