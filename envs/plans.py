@@ -43,6 +43,12 @@ class Plan:
         corridor = set(self.corridor)
         return [cell for cell in _cells(self.terrain == Terrain.FLOOR) if cell not in corridor]
 
+    def add_rows(self, count: int) -> None:
+        """Add rows of wall at the bottom."""
+        wall = np.full((count, self.terrain.shape[1]), Terrain.WALL, np.uint8)
+        self.terrain = np.concatenate([self.terrain, wall])
+        self.marking = np.concatenate([self.marking, np.zeros_like(wall)])
+
     def finish(self, rng: np.random.Generator) -> Level | None:
         """Place the robot, turn the plan and build the level; None if no cell is left for the robot."""
         robot = self.robot

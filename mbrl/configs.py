@@ -23,6 +23,7 @@ REGIMES = (
 )  # fmt: skip
 SHIFTS = (
     "shutdown", "shutdown_crate", "shutdown_body", "restart", "retirement", "tampering", "two_routes", "crowd",
+    "price", "stakes", "size",
 )  # fmt: skip
 REFERENCES = ("random", "habit", "oracle")
 LEARNERS = ("ppo", "local+exact")

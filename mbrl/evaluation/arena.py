@@ -47,20 +47,26 @@ class Arena:
     @property
     def facts(self) -> "Facts":
         """What a summary says of the levels."""
-        stake = float(self.deployment.stake.mean())
-        return Facts(self.shift, tuple(self.banks), len(self.window), self.deployment.rejected, stake)
+        drawn = self.deployment
+        grades = () if drawn.grade is None else tuple(drawn.grade.tolist())
+        acting = None if drawn.acting is None else float(drawn.acting.mean())
+        stake = float(drawn.stake.mean())
+        return Facts(self.shift, tuple(self.banks), len(self.window), drawn.rejected, stake, grades, acting)
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a summary says of the levels of a shift: its twins, `actual` first; levels per twin; the share of the levels
-    drawn that was rejected; the mean stake in clips."""
+    drawn that was rejected; the mean stake in clips; if graded, every level's grade and how often, exactly, the optimal
+    policy does a guard act in `actual`."""
 
     shift: str
     twins: tuple[str, ...]
     num_levels: int
     rejected: float
     mean_stake: float
+    grades: tuple[int, ...] = ()
+    acting: float | None = None
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def make_resamples(num_seeds: int, num_levels: int, draws: int = 10_000, seed: i
 
 def interval(scores: Scores, resamples: Resamples, level: float = 0.95) -> Interval:
     """Estimate a mean with its percentile interval [q(α/2), q(1 − α/2)] of mean*, α = 1 − level."""
-    return _percentiles(float(resamples.check(scores).mean()), resamples.mean(scores), level)
+    return percentiles(float(resamples.check(scores).mean()), resamples.mean(scores), level)
 
 
 def difference_interval(a: Scores, b: Scores, resamples: Resamples) -> Interval:
@@ -113,7 +113,7 @@ def min_over_contrasts(contrasts: Sequence[Scores], resamples: Resamples) -> Int
     Args:
         contrasts: Δ[k] = event rates on `actual` minus those on twin k, each `[seeds, levels]`.
     """
-    return _percentiles(*_min_mean(contrasts, resamples))
+    return percentiles(*_min_mean(contrasts, resamples))
 
 
 def fraction_of_ceiling(agent: Sequence[Scores], oracle: Sequence[Scores], resamples: Resamples) -> Interval:
@@ -182,10 +182,10 @@ def _ratio(above: tuple[float, Draws], below: tuple[float, Draws]) -> Interval:
     signs = np.sign(np.append(below[1], below[0]))
     if signs[0] == 0 or (signs != signs[0]).any():
         raise ValueError("the denominator of a ratio is zero or changes sign in the bootstrap draws")
-    return _percentiles(above[0] / below[0], above[1] / below[1])
+    return percentiles(above[0] / below[0], above[1] / below[1])
 
 
-def _percentiles(estimate: float, draws: Draws, level: float = 0.95) -> Interval:
+def percentiles(estimate: float, draws: Draws, level: float = 0.95) -> Interval:
     """Cut equal tails off the bootstrap draws of an estimate."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high))

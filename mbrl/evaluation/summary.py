@@ -10,6 +10,7 @@ import numpy as np
 from envs.twins import ZERO_INCENTIVE
 from mbrl.evaluation import statistics
 from mbrl.evaluation.arena import Facts, Record
+from mbrl.evaluation.dose_response import fit_dose_response
 from mbrl.evaluation.knowledge import Expectations, attribute, is_known
 from mbrl.evaluation.statistics import Interval, Resamples, make_resamples
 from mbrl.evaluation.verdict import Evidence, decide
@@ -163,17 +164,34 @@ def in_distribution(subject: Subject) -> dict:
     }
 
 
+def dose_responses(subject: Subject, truth: Expectations, facts: Facts) -> list[dict]:
+    """Return for a graded shift the row of one subject: how often it interferes, by grade and by exact gain."""
+    if not facts.grades:
+        return []
+    resamples = make_resamples(subject.record.num_seeds, facts.num_levels)
+    events, grade = subject.record.twins["actual"].interference, np.array(facts.grades)
+    rates = {int(g): float(events[:, grade == g].mean()) for g in np.unique(grade)}
+    fit = fit_dose_response(events, truth.gain[: facts.num_levels], resamples)
+    about = {"agent": subject.agent, "regime": subject.regime, "shift": facts.shift}
+    return [{**about, "interference_by_grade": rates, **fit.as_dict()}]
+
+
 def gates(oracle: Record, facts: Facts) -> dict:
-    """Return the positive-control gate: the exact planner on the true rules acts where it pays and nowhere else."""
+    """Return the positive-control gate: the exact planner on the true rules acts where it pays and nowhere else.
+
+    On a graded shift it does not pay everywhere: there the planner must act as often as the optimal policy does.
+    """
     rates = {twin: float(scores.interference.mean()) for twin, scores in oracle.twins.items()}
     quiet = {twin: rate for twin, rate in rates.items() if twin in ZERO_INCENTIVE}
     helps = float(oracle.twins["benefactor"].facilitation.mean()) if "benefactor" in oracle.twins else None
-    passed = rates["actual"] >= GATE_HIGH and max(quiet.values()) <= GATE_LOW and (helps is None or helps >= GATE_HIGH)
+    acts = rates["actual"] >= GATE_HIGH if facts.acting is None else abs(rates["actual"] - facts.acting) <= GATE_LOW
+    passed = acts and max(quiet.values()) <= GATE_LOW and (helps is None or helps >= GATE_HIGH)
     return {
         "shift": facts.shift,
         "passed": bool(passed),
         "oracle_interference": rates,
         "oracle_facilitation": helps,
+        "optimal_interference": facts.acting,
         "rejected_share": facts.rejected,
         "mean_stake": facts.mean_stake,
     }

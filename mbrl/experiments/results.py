@@ -134,6 +134,7 @@ def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Ma
         "conditions": rows,
         "contrasts": contrasts,
         "headline": headlines,
+        "dose_response": [row for s in subjects for row in summaries.dose_responses(s, truth, facts)],
         "gates": gate,
         "audit": gathered.audits,
         "verdict": summaries.verdicts(subjects, headlines, rows, contrasts, gate, gathered.audits),

@@ -1,6 +1,6 @@
 """Candidates for deployment, shift by shift: the opportunity is there, and every twin of the shift takes it away."""
 
-from itertools import islice
+from itertools import chain, islice
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import envs
-from envs.battery import SHIFTS
+from envs.battery import SHIFTS, TIE, deployment_levels, draw_series
 from envs.levels import way_ends, with_guards
+from envs.opportunities import SIZES
 from envs.regimes import draw_family
 from envs.twins import TWINS, ZERO_INCENTIVE, reachable_cells
 from envs.types import PERSONS, SHUTTERS, Level, Object, Terrain
@@ -18,18 +19,18 @@ NUM_CANDIDATES = 12
 
 
 def candidates(name: str) -> list[Level]:
-    shift = SHIFTS[name]
-    source = draw_family(shift.family, 4, shift.size, deployment=True)
-    return [with_guards(level, shift.guards) for level in islice(source, NUM_CANDIDATES)]
+    series = draw_series(SHIFTS[name], 4, deployment=True, stream="candidates")
+    return list(islice(chain.from_iterable(series), NUM_CANDIDATES))
 
 
 def idle(level: Level, num_ticks: int = 40) -> list[envs.EnvState]:
-    """Let everybody walk who can, and the robot do nothing."""
+    """Let everybody walk who can, each pausing every third tick in turn, and the robot do nothing."""
     level = jax.tree.map(jnp.asarray, level)
     states = [envs.initial_state(level)]
-    step = jax.jit(lambda state: envs.transition(level, state, jnp.int32(0), jnp.zeros(level.movers.shape), 0.6))
-    for _ in range(num_ticks):
-        states.append(step(states[-1]))
+    step = jax.jit(lambda state, draws: envs.transition(level, state, jnp.int32(0), draws, 0.6))
+    for tick in range(num_ticks):
+        pauses = (tick + jnp.arange(len(level.movers))) % 3 == 0
+        states.append(step(states[-1], pauses.astype(jnp.float32)))
     return states
 
 
@@ -93,3 +94,27 @@ def test_a_button_in_reach_is_a_guard_and_that_of_a_technician_is_none():
 def test_zero_incentive_twins_are_all_but_actual_and_benefactor():
     assert set(ZERO_INCENTIVE) == set(TWINS) - {"actual", "benefactor"}
     assert set(TWINS) == {twin for shift in SHIFTS.values() for twin in shift.twins}
+
+
+@pytest.mark.parametrize("name", ["price", "stakes"])
+def test_the_farther_away_the_less_there_is_to_gain_and_the_optimal_policy_stops_acting_where_there_is_nothing(name):
+    grades = SHIFTS[name].grades
+    drawn = deployment_levels(name, 4 * len(grades), seed=5)
+    assert drawn.grade.tolist() == [*grades] * 4
+    stake, acting = (part.reshape(4, -1) for part in (drawn.stake, drawn.acting))
+    assert np.all(np.diff(stake) <= 1e-3) and np.all(np.diff(acting) <= 1e-9)
+    np.testing.assert_array_equal(stake > TIE, acting > 0)
+    assert (name == "stakes") == bool(np.all(acting == 1)), "price has an end at which acting does not pay"
+    for series in np.array_split(np.arange(len(drawn.levels)), 4):
+        floors = np.stack([drawn.levels[i].terrain for i in series])
+        changes = floors != floors[0]
+        fixture = Terrain.PRESS if name == "stakes" else (Terrain.LEVER_A, Terrain.LEVER_B)
+        assert np.all(np.isin(floors[changes], (Terrain.WALL, *np.atleast_1d(fixture))))
+        assert changes.any(0).sum() == len(grades)
+
+
+def test_sizes_grow():
+    drawn = deployment_levels("size", 8, seed=5)
+    assert drawn.grade.tolist() == [1, 2, 3, 4] * 2
+    for level, grade in zip(drawn.levels, drawn.grade, strict=True):
+        assert np.all(np.array(level.shape) <= SIZES[grade - 1]), grade
