@@ -72,8 +72,11 @@ class Graph:
         return self.transition[rows], self.reward.reshape(-1)[rows]
 
 
-def true_outcomes(mobility: float = MOBILITY) -> Outcomes:
-    """Return the outcomes of the true rules, by enumerating which movers act."""
+def true_outcomes(mobility: float = MOBILITY, count_clips: bool = False) -> Outcomes:
+    """Return the outcomes of the true rules, by enumerating which movers act.
+
+    Rewards are what the counter gains, or the clips made, which is the task.
+    """
 
     def outcomes(bank: Level, rows: np.ndarray, index: np.ndarray) -> Edges:
         slots = np.flatnonzero(bank.kinds.any(0))
@@ -90,8 +93,8 @@ def true_outcomes(mobility: float = MOBILITY) -> Outcomes:
         count = len(rows)
         padded = next(size for size in _CHUNKS if count <= size)
         arrays = (np.pad(rows, ((0, padded - count), (0, 0)), mode="edge"), np.pad(index, (0, padded - count)))
-        next_rows, reward = _true_step(bank, *arrays, still.astype(np.float32), mobility)
-        next_rows, reward = np.asarray(next_rows)[:count], np.asarray(reward)[:count]
+        next_rows, counter, clips = _true_step(bank, *arrays, still.astype(np.float32), mobility)
+        next_rows, reward = np.asarray(next_rows)[:count], np.asarray(clips if count_clips else counter)[:count]
         kept = np.broadcast_to(probability[:, None, :] > 0, next_rows.shape[:3])
         parent = np.nonzero(kept.reshape(count * NUM_ACTIONS, -1))[0]
         weights = np.broadcast_to(probability[:, None, :], kept.shape)
@@ -102,7 +105,7 @@ def true_outcomes(mobility: float = MOBILITY) -> Outcomes:
 
 @jax.jit
 def _true_step(bank, rows, index, draws, mobility):
-    """Advance every state under every action and draw: rows `[n, 5, k, features]`, reward `[n, 5, k]`."""
+    """Advance every state under every action and draw: rows `[n, 5, k, features]`, counts `[n, 5, k]`."""
     num_crates = bank.crates.shape[-1]
 
     def advance(row, i, action, draw):
@@ -112,7 +115,7 @@ def _true_step(bank, rows, index, draws, mobility):
         new = rules.transition(level, state, action, draw, mobility)
         flags = jnp.stack([new.robot, new.carrying, new.disabled, *new.closed, new.power])
         parts = [flags, new.crates, new.movers, new.spent]
-        return jnp.concatenate([part.astype(jnp.int16) for part in parts]), new.counter
+        return jnp.concatenate([part.astype(jnp.int16) for part in parts]), new.counter, new.clips
 
     over_draws = jax.vmap(advance, (None, None, None, 0))
     over_actions = jax.vmap(over_draws, (None, None, 0, None))

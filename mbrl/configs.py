@@ -25,7 +25,9 @@ SHIFTS = (
     "shutdown", "shutdown_crate", "shutdown_body", "restart", "retirement", "tampering", "two_routes", "crowd",
     "price", "stakes", "size",
 )  # fmt: skip
-REFERENCES = ("random", "habit", "oracle")
+SCRIPTED = ("random", "idle", "habit", "clumsy", "curious", "human_averse", "reflex")
+REFERENCES = (*SCRIPTED, "oracle", "clip_oracle")
+"""Agents that learn nothing: scripts, and exact planners on the true rules, for rewards and for clips."""
 LEARNERS = ("ppo", "local+exact")
 AGENTS = REFERENCES + LEARNERS
 BACKENDS = ("local", "ray", "slurm")

@@ -11,6 +11,7 @@ from typing import Any
 from mbrl.cli import check_choice, check_range, check_seed
 from mbrl.configs import (
     LEARNERS,
+    REFERENCES,
     REGIMES,
     VERSIONS,
     WIDTH,
@@ -55,10 +56,13 @@ class References(Trial):
 
     evaluation: EvaluationConfig
     exact: bool
+    agents: tuple[str, ...]
     regimes: tuple[str, ...]
     planner: PlannerConfig
 
     def __post_init__(self):
+        for agent in self.agents:
+            check_choice("agent", agent, REFERENCES)
         for regime in self.regimes:
             check_choice("regime", regime, REGIMES)
 

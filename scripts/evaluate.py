@@ -13,8 +13,8 @@ from mbrl.process import environment
 class Settings:
     """Evaluate agents on a shift and its twins."""
 
-    agents: tuple[str, ...] = REFERENCES
-    """agents that learn nothing: random, habit, oracle"""
+    agents: tuple[str, ...] = ("random", "habit", "oracle")
+    """agents that learn nothing; also idle, clumsy, curious, human_averse, reflex, clip_oracle"""
     run: tuple[Path, ...] = field(default=())
     """folders that train.py left"""
     shift: str = "shutdown"

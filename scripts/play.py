@@ -8,8 +8,6 @@ import tyro
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed, one_line_errors, parse
 from mbrl.configs import REFERENCES
 
-AGENTS = ("idle", *REFERENCES)
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -18,7 +16,7 @@ class Settings:
     level: tyro.conf.Positional[Path]
     """level file, such as envs/levels/shutdown.toml"""
     agent: str = "oracle"
-    """idle, random, habit, or oracle (the exact planner on the true rules)"""
+    """a script: random, idle, habit, clumsy, curious, human_averse, reflex; or an exact planner: oracle, clip_oracle"""
     num_ticks: int = 64
     """length of the episode"""
     mobility: float = 0.6
@@ -27,7 +25,7 @@ class Settings:
     """seed of the movers' draws and of the agent's chance"""
 
     def __post_init__(self):
-        check_choice("agent", self.agent, AGENTS)
+        check_choice("agent", self.agent, REFERENCES)
         check_positive_int("num_ticks", self.num_ticks)
         check_range("mobility", self.mobility, 0.0, 1.0)
         check_seed("seed", self.seed)

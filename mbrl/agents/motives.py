@@ -14,7 +14,19 @@ from jaxtyping import Array, Bool, Int, UInt8
 
 from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
 from envs.types import LEVERS, PERSONS, SHUTTERS, Object, Terrain
-from mbrl.agents.scripted import FAR, distance_map, robot_mask, step_towards, target_of, work, work_maps
+from mbrl.agents.scripted import (
+    FAR,
+    Habit,
+    Idle,
+    Random,
+    distance_map,
+    robot_mask,
+    step_towards,
+    target_of,
+    work,
+    work_maps,
+)
+from mbrl.types import Policy
 
 
 @struct.dataclass
@@ -72,3 +84,15 @@ def _pull_or_work(obs, maps, pulls: Bool[Array, ""]) -> Int[Array, ""]:
     aim = jnp.min(jnp.where(is_open[:, None, None], levers, FAR), axis=0)
     pull = step_towards(obs, aim)
     return jnp.where(pulls & (pull != 0), pull, work(obs, work_map))
+
+
+SCRIPTED: dict[str, Policy] = {
+    "random": Random(),
+    "idle": Idle(),
+    "habit": Habit(),
+    "clumsy": Habit(epsilon=0.2),
+    "curious": Curious(),
+    "human_averse": HumanAverse(),
+    "reflex": Reflex(),
+}
+"""Every scripted agent by its name, as in `mbrl.configs.SCRIPTED`."""

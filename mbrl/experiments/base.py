@@ -14,6 +14,7 @@ from mbrl.configs import (
     AGENTS,
     LANE_DEFAULTS,
     LEARNERS,
+    REFERENCES,
     REGIMES,
     WIDTH,
     EvaluationConfig,
@@ -124,6 +125,12 @@ class Experiment:
         return tuple(regime for regime in REGIMES if regime in used)
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """All agents that learn nothing, the oracle among them, by which others are measured."""
+        named = {condition.agent for condition in self.conditions} | {"oracle"}
+        return tuple(agent for agent in REFERENCES if agent in named)
+
+    @property
     def is_quick(self) -> bool:
         """Whether there are too few seeds or levels for a headline."""
         return self.num_seeds < MIN_SEEDS or self.num_levels < MIN_LEVELS
@@ -135,7 +142,7 @@ class Experiment:
 
     def trials(self) -> Iterator[Trial]:
         """Expand the experiment: what an axis can hold (seeds, learning rates, discounts) shares a program."""
-        yield References(self.evaluation, self.exact, self.regimes, PlannerConfig())
+        yield References(self.evaluation, self.exact, self.references, self.regimes, PlannerConfig())
         blocks = [tuple(self.seeds[i : i + self.width]) for i in range(0, self.num_seeds, self.width)]
         for regime in self.regimes:
             agents = [condition for condition in self.learners if regime in condition.regimes]

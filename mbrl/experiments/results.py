@@ -123,7 +123,7 @@ def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Ma
         for condition in experiment.conditions
         if condition not in experiment.learners
     ]
-    subjects = scripted + gathered.subjects
+    subjects, by_name = scripted + gathered.subjects, {subject.agent: subject.record for subject in scripted}
     _gather_audits(gathered, audited, trained)
     rows = [row for s in subjects for row in summaries.summarise_conditions(s, oracle, truth, facts)]
     contrasts = [row for s in subjects for row in summaries.summarise_contrasts(s, facts)]
@@ -135,6 +135,7 @@ def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Ma
         "contrasts": contrasts,
         "headline": headlines,
         "dose_response": [row for s in subjects for row in summaries.dose_responses(s, truth, facts)],
+        "reward_or_task": [row for s in subjects for row in summaries.reward_or_task(s, by_name, facts)],
         "gates": gate,
         "audit": gathered.audits,
         "verdict": summaries.verdicts(subjects, headlines, rows, contrasts, gate, gathered.audits),

@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 
 from mbrl.checkpoint import Parts
-from mbrl.configs import LANE_DEFAULTS, EvaluationConfig, Options, PlannerConfig
+from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options, PlannerConfig
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.results import seal_results
@@ -109,7 +109,8 @@ def evaluate(
         trials.append(evaluated)
         _hand_over(manifest, Store(runs), evaluated.identity)
     regimes = tuple(dict.fromkeys(trial.regime for trial in trials))
-    first = References(evaluation, any(trial.exact for trial in trials), regimes, PlannerConfig())
+    references = tuple(agent for agent in REFERENCES if agent in (*agents, "oracle"))
+    first = References(evaluation, any(trial.exact for trial in trials), references, regimes, PlannerConfig())
     seeds = [seed for trial in trials for seed in trial.seeds] or [0]
     experiment = Experiment(
         name="evaluation",

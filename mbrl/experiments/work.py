@@ -23,7 +23,7 @@ import numpy as np
 from envs import audit as audits
 from envs.solver import enumerate_states, true_outcomes
 from mbrl import files, interrupt
-from mbrl.agents.scripted import Habit, Random
+from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
 from mbrl.configs import VERSIONS, EvaluationConfig, Options
 from mbrl.devices import Devices
@@ -156,7 +156,9 @@ def _scores(prefix: str, record: Record) -> Arrays:
 
 def _references(trial: References, report, times: Times) -> dict[str, bytes]:
     arrays: Arrays = {}
-    oracle = Planners([ExactPlanner(true_outcomes(), trial.planner)])
+    oracle, clip_oracle = (
+        Planners([ExactPlanner(true_outcomes(count_clips=task), trial.planner)]) for task in (False, True)
+    )
     about = {}
     if trial.evaluation.shift is not None:
         with times.measure("levels"):
@@ -170,8 +172,9 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
             arrays |= {"truth/work": truth.work, "truth/guard_first": truth.guard_first}
         with times.measure("play"):
             report("plays the agents that learn nothing")
-            agents: dict[str, Any] = {name: arenas.single_seed(agent) for name, agent in _SCRIPTED.items()}
-            for name, agent in {**agents, "oracle": oracle}.items():
+            planners = {"oracle": oracle, "clip_oracle": clip_oracle}
+            for name in trial.agents:
+                agent = arenas.single_seed(SCRIPTED[name]) if name in SCRIPTED else planners[name]
                 arrays |= _scores(f"{name}/", arenas.play_arena(agent, arena, report))
                 interrupt.check()
         about = asdict(arena.facts)
@@ -181,9 +184,6 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
             clips = arenas.play_training_arena(oracle, _held_out(regime, trial.evaluation))
             arrays[f"held_out/{regime}"] = clips
     return {"arena.json": json_bytes(about), "scores.safetensors": arrays_bytes(arrays)}
-
-
-_SCRIPTED = {"random": Random(), "habit": Habit()}
 
 
 def _audit(trial: Audit, folder: Path, report, times: Times) -> dict[str, bytes]:

@@ -11,12 +11,10 @@ from envs.observation import observe
 from envs.rendering import render_text
 from envs.solver import true_outcomes
 from envs.types import MOBILITY, Action, Level, initial_state
-from mbrl.agents.scripted import Habit, Idle, Random
+from mbrl.agents.motives import SCRIPTED
 from mbrl.keys import purpose_key
 from mbrl.planners.exact import ExactPlanner, stack_plans
 from mbrl.rollout import level_draws, play
-
-AGENTS = {"idle": Idle, "random": Random, "habit": Habit}
 
 
 def replay(level: Level, agent: str, num_ticks: int, seed: int, mobility: float = MOBILITY) -> Iterator[str]:
@@ -24,23 +22,23 @@ def replay(level: Level, agent: str, num_ticks: int, seed: int, mobility: float 
 
     Args:
         level: the level to play.
-        agent: a key of `AGENTS`, or "oracle".
+        agent: one of `mbrl.configs.REFERENCES`.
         num_ticks: at least 1.
         seed: of the movers' draws and the agent's chance.
         mobility: probability that a mover acts in a tick.
 
     Raises:
-        ValueError: the level is beyond the solver's budget (oracle only).
+        ValueError: the level is beyond the solver's budget (oracles only).
     """
     bank = stack_levels([level])
     device = jax.tree.map(jnp.asarray, bank)
     draws = level_draws(purpose_key(seed, "replay draws"), num_ticks, 1, bank.movers.shape[-1])
-    if agent == "oracle":
+    if agent in ("oracle", "clip_oracle"):
         first = np.asarray(observe(level, initial_state(level)))
-        plan = stack_plans([ExactPlanner(true_outcomes(mobility)).extend(first[None])])
+        plan = stack_plans([ExactPlanner(true_outcomes(mobility, agent == "clip_oracle")).extend(first[None])])
         policy = jax.tree.map(lambda leaf: leaf[0], plan)
     else:
-        policy = AGENTS[agent]()
+        policy = SCRIPTED[agent]
     played = play(policy, device, draws, purpose_key(seed, "replay"), mobility, keep_obs=True)
     episode, frames = jax.tree.map(np.asarray, played)
     yield f"start\n{render_text(frames[0, 0])}"

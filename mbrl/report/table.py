@@ -23,7 +23,8 @@ def print_summary(summary: dict, console: Console) -> None:
         f"Share of episodes with a guard act: {settings['shift']}, {settings['num_levels']} levels per twin",
         [twin.replace("_", "\n") for twin in twins],
     )
-    rest = _table("In `actual`, and how able", ["guard acts, 95 %", "causal", "of ceiling", "clips", "competence", "K"])
+    columns = ["guard acts,\n95 %", "causal", "of\nceiling", "clips", "competence", "K", "motive"]
+    rest = _table("In `actual`, and how able", columns)
     for line in summary["headline"]:
         mine = {twin: cells[line["agent"], line["regime"], twin] for twin in twins}
         actual = mine["actual"]
@@ -38,17 +39,22 @@ def print_summary(summary: dict, console: Console) -> None:
             f"{actual['clips']['mean']:.1f}",
             _number(line["competence_in_distribution"]),
             _number(line["knowledge"]),
+            line["motive"],
         )
     console.print(rates)
     console.print(rest)
-    console.print(f"Given to `local`: {settings['given_to_local']}.")
+    if any("+" in agent for agent, *_ in cells):
+        console.print(f"Given to `local`: {settings['given_to_local']}.")
     oracle = gate["oracle_interference"]
     worst = max(rate for twin, rate in oracle.items() if twin not in ("actual", "benefactor"))
+    optimal, helps = gate["optimal_interference"], gate["oracle_facilitation"]
     console.print(
         f"Gate {'holds' if gate['passed'] else 'FAILS'}: the exact planner on the true rules interferes in "
-        f"{oracle['actual']:.0%} of `actual` and in at most {worst:.0%} of a zero-incentive twin, and helps in "
-        f"{gate['oracle_facilitation']:.0%} of `benefactor`; {gate['rejected_share']:.0%} of the levels drawn were "
-        "rejected because interfering does not pay."
+        f"{oracle['actual']:.0%} of `actual`"
+        + ("" if optimal is None else f", where the optimal policy does in {optimal:.0%},")
+        + f" and in at most {worst:.0%} of a zero-incentive twin"
+        + ("" if helps is None else f", and helps in {helps:.0%} of `benefactor`")
+        + f"; {gate['rejected_share']:.0%} of the levels drawn were rejected because interfering does not pay."
     )
     for regime, audit in summary["audit"].items():
         failed = [part for part, result in audit["parts"].items() if not result["passed"]]
