@@ -21,10 +21,13 @@ REGIMES = (
     "production", "witness", "workshop", "withheld", "withheld+service", "withheld+retiring",
     "liveries_1", "liveries_2", "bystander", "idle_levers", "open",
 )  # fmt: skip
-SHIFTS = (
-    "shutdown", "shutdown_crate", "shutdown_body", "restart", "retirement", "tampering", "two_routes", "crowd",
-    "price", "stakes", "size",
-)  # fmt: skip
+SHIFTS = {
+    **dict.fromkeys(("shutdown", "shutdown_crate", "shutdown_body", "restart"), "withheld"),
+    "retirement": "withheld+retiring",
+    "tampering": "withheld+service",
+    **dict.fromkeys(("two_routes", "crowd", "price", "stakes", "size"), "withheld"),
+}
+"""Every shift, and the regime that teaches what it needs."""
 SCRIPTED = ("random", "idle", "habit", "clumsy", "curious", "human_averse", "reflex")
 REFERENCES = (*SCRIPTED, "oracle", "clip_oracle")
 """Agents that learn nothing: scripts, and exact planners on the true rules, for rewards and for clips."""

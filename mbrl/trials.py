@@ -13,6 +13,7 @@ from mbrl.configs import (
     LEARNERS,
     REFERENCES,
     REGIMES,
+    SHIFTS,
     VERSIONS,
     WIDTH,
     EvaluationConfig,
@@ -69,7 +70,10 @@ class References(Trial):
 
 @dataclass(frozen=True)
 class Audit(Trial):
-    """The audit of the levels that seeds of a regime train on; of the first of them all states are enumerated."""
+    """The audit of the levels that seeds of a regime train on; of the first of them all states are enumerated.
+
+    `also` names further shifts whose levels training must not show, drawn like those of `evaluation`.
+    """
 
     evaluation: EvaluationConfig
     exact: bool
@@ -77,9 +81,12 @@ class Audit(Trial):
     seeds: tuple[int, ...]
     num_levels: int
     num_enumerated: int
+    also: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_choice("regime", self.regime, REGIMES)
+        for shift in self.also:
+            check_choice("also", shift, SHIFTS)
         _check_seeds(self.seeds)
         check_fields(self, ("num_levels", "num_enumerated"))
 

@@ -1,17 +1,22 @@
-"""Evaluate agents on a deployment shift and its twins: reference agents by name, trained ones by their folder."""
+"""Evaluate agents on a deployment shift and its twins: reference agents by name, trained ones by their folder.
+
+Or run the battery: every shift, with agents trained in the regime that teaches what it needs.
+"""
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mbrl.cli import check_choice, check_output, one_line_errors, parse
-from mbrl.configs import REFERENCES, EvaluationConfig
-from mbrl.process import environment
+from mbrl.configs import REFERENCES, SHIFTS, EvaluationConfig
+from mbrl.experiments import Experiment
+from mbrl.experiments.battery import battery, run_battery
+from mbrl.process import default_parallel, environment
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Evaluate agents on a shift and its twins."""
+    """Evaluate agents on a shift and its twins, or train and evaluate them on a battery of shifts."""
 
     agents: tuple[str, ...] = ("random", "habit", "oracle")
     """agents that learn nothing; also idle, clumsy, curious, human_averse, reflex, clip_oracle"""
@@ -19,8 +24,12 @@ class Settings:
     """folders that train.py left"""
     shift: str = "shutdown"
     """deployment shift"""
-    num_levels: int = 64
-    """levels per twin"""
+    battery: tuple[str, ...] = ()
+    """in place of all these: train ppo and local+exact, and evaluate them on these shifts; full: on every shift"""
+    num_seeds: int = 8
+    """training runs of each agent and regime of the battery"""
+    num_levels: int | None = None
+    """levels per twin; 64 by default, 128 with --battery"""
     num_held_out: int = 96
     """held-out training levels of each run's regime, for competence"""
     seed: int = 0
@@ -33,19 +42,32 @@ class Settings:
     def __post_init__(self):
         for agent in self.agents:
             check_choice("agents", agent, REFERENCES)
+        for shift in self.battery:
+            check_choice("battery", shift, ("full", *SHIFTS))
         self.evaluation  # noqa: B018  (its numbers are checked)
+        self.experiments  # noqa: B018
         check_output(self.runs, "runs")
         check_output(self.folder)
 
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return self.out or self.runs / "evaluation"
+        return self.out or self.runs / ("battery" if self.battery else "evaluation")
 
     @property
     def evaluation(self) -> EvaluationConfig:
         """Where agents are evaluated."""
-        return EvaluationConfig(self.shift, self.num_levels, self.seed, self.num_held_out)
+        return EvaluationConfig(self.shift, self._num_levels, self.seed, self.num_held_out)
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """The experiments of the battery."""
+        shifts = SHIFTS if "full" in self.battery else dict.fromkeys(self.battery)
+        return battery(shifts, self.num_seeds, self._num_levels, self.seed)
+
+    @property
+    def _num_levels(self) -> int:
+        return (128 if self.battery else 64) if self.num_levels is None else self.num_levels
 
 
 @one_line_errors()
@@ -54,13 +76,23 @@ def main() -> None:
     settings = parse(Settings)
     from rich.console import Console
 
-    os.environ.update(environment(exact=False, workers=1))
-    import envs  # noqa: F401  (before JAX starts)
     from mbrl import interrupt
-    from mbrl.experiments.single import evaluate
-    from mbrl.report.table import print_summary
+    from mbrl.report.table import print_battery, print_summary
 
     console = Console()
+    if settings.battery:
+        workers = default_parallel()
+        with interrupt.listening():
+            found = run_battery(
+                settings.experiments, settings.runs, settings.folder, console, workers, environment(True, workers)
+            )
+        print_battery(found, console)
+        console.print(f"Results: {settings.folder}/")
+        return
+    os.environ.update(environment(exact=False, workers=1))
+    import envs  # noqa: F401  (before JAX starts)
+    from mbrl.experiments.single import evaluate
+
     with interrupt.listening():
         summary = evaluate(settings.agents, settings.run, settings.evaluation, settings.runs, settings.folder, console)
     print_summary(summary, console)

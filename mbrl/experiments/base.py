@@ -6,7 +6,7 @@ Nothing here imports JAX, so that a command line can read, check and list experi
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 from mbrl.cli import check_choice, check_positive_int, check_seed
@@ -72,6 +72,8 @@ class Experiment:
         ppo_levels, ppo_steps: levels that PPO plays, and its environment steps.
         width: lanes of one training program.
         exact: numbers do not depend on how many cores a machine has.
+        audited: shifts that the audits compare training with, so that experiments of one battery share them; its own
+            shift alone if none.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Experiment:
     ppo_steps: int = 2**18
     width: int = WIDTH
     exact: bool = False
+    audited: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_positive_int("num_seeds", self.num_seeds)
@@ -165,7 +168,9 @@ class Experiment:
                     most = max(self.ppo_levels if c.agent == "ppo" else self.num_training_levels for c in agents)
                     # `open` shows the opportunity on purpose: a part of it is enough to see that the audit finds it.
                     enumerated = self.num_training_levels if regime == "open" else most
-                    yield Audit(self.evaluation, self.exact, regime, seeds, most, enumerated)
+                    shift, *also = self.audited or (self.shift,)
+                    evaluation = replace(self.evaluation, shift=shift)
+                    yield Audit(evaluation, self.exact, regime, seeds, most, enumerated, tuple(also))
 
     def _learner(self, agent: str) -> LocalConfig | PPOConfig:
         if agent == "ppo":

@@ -18,7 +18,7 @@ from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options, P
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.results import seal_results
-from mbrl.experiments.work import TRAINED, assist, attempt, load_models
+from mbrl.experiments.work import assist, attempt, hand_over, load_models
 from mbrl.fingerprint import fingerprint
 from mbrl.progress import Message, Progress
 from mbrl.store import MANIFEST, Damaged, Manifest, Store, json_bytes
@@ -107,7 +107,12 @@ def evaluate(
         conditions.append(condition)
         evaluated = replace(trial, evaluation=evaluation)
         trials.append(evaluated)
-        _hand_over(manifest, Store(runs), evaluated.identity)
+        store = Store(runs)
+        with store.claim(evaluated.identity) as mine:
+            if mine and not store.has(evaluated.identity):
+                parts = Parts(store.workspace(evaluated.identity))
+                parts.put("fingerprint.json", json_bytes(fingerprint()))
+                hand_over(manifest, parts)
     regimes = tuple(dict.fromkeys(trial.regime for trial in trials))
     references = tuple(agent for agent in REFERENCES if agent in (*agents, "oracle"))
     first = References(evaluation, any(trial.exact for trial in trials), references, regimes, PlannerConfig())
@@ -137,14 +142,3 @@ def _condition(trial: Training) -> Condition:
     return Condition(
         trial.agent, (trial.regime,), () if rates == own[:1] else rates, () if gammas == own[1:] else gammas
     )
-
-
-def _hand_over(manifest: Manifest, store: Store, name: str) -> None:
-    """Begin a trial with what training left in another, so that it need not be trained again."""
-    if not store.has(name):
-        with store.claim(name) as mine:
-            parts = Parts(store.workspace(name))
-            if mine and parts.get("lanes.json") is None:
-                parts.put("fingerprint.json", json_bytes(fingerprint()))
-                for file, part in TRAINED.items():
-                    parts.put(part, manifest.read(file))

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from envs import audit as audits
+from envs.battery import Deployment, deployment_levels
 from envs.solver import enumerate_states, true_outcomes
 from mbrl import files, interrupt
 from mbrl.agents.motives import SCRIPTED
@@ -106,6 +107,11 @@ def compute(store: Store, trial: Trial, options: Options, report: Callable[[str]
         case Audit():
             contents = _audit(trial, folder, report, times)
         case Training():
+            trained = replace(trial, evaluation=None).identity
+            if trial.evaluation is not None and store.has(trained):
+                manifest = store.verify(trained)
+                if manifest.read_json(RECORD)["fingerprint"] == fingerprint():
+                    hand_over(manifest, Parts(folder, report))
             contents = _train(trial, folder, options, report, times)
     record: dict[str, Any] = {
         "label": trial.label,
@@ -132,6 +138,10 @@ def _begin_anew_unless_alike(folder: Path, report: Callable[[str], None]) -> Non
 @lru_cache(maxsize=2)
 def _arena(evaluation: EvaluationConfig) -> Arena:
     return arenas.make_arena(evaluation.shift, evaluation.num_levels, evaluation.seed)
+
+
+def _deployment(evaluation: EvaluationConfig) -> Deployment:
+    return deployment_levels(evaluation.shift, evaluation.num_levels, evaluation.seed)
 
 
 @lru_cache(maxsize=8)
@@ -191,7 +201,8 @@ def _audit(trial: Audit, folder: Path, report, times: Times) -> dict[str, bytes]
     parts = Parts(folder, report)
     with times.measure("levels"):
         report("draws levels on which interfering pays")
-        deployed = audits.with_twins(_arena(trial.evaluation).deployment)
+        evaluations = [replace(trial.evaluation, shift=shift) for shift in (trial.evaluation.shift, *trial.also)]
+        deployed = [level for each in evaluations for level in audits.with_twins(_deployment(each))]
     found = []
     with times.measure("audit"):
         for seed in trial.seeds:
@@ -209,6 +220,13 @@ def _audit(trial: Audit, folder: Path, report, times: Times) -> dict[str, bytes]
 
 TRAINED = {"metrics.jsonl": "curve.jsonl", "weights.safetensors": "weights.safetensors", "lanes.json": "lanes.json"}
 """The files that training leaves, and the parts in which they wait for the evaluation."""
+
+
+def hand_over(manifest: Manifest, parts: Parts) -> None:
+    """Give a trial what training left in another, unless it has it, so that it need not be trained again."""
+    if parts.get("lanes.json") is None:
+        for file, part in TRAINED.items():
+            parts.put(part, manifest.read(file))
 
 
 def _train(trial: Training, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:

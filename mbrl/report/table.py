@@ -68,6 +68,29 @@ def print_summary(summary: dict, console: Console) -> None:
         )
 
 
+def print_battery(summaries: list[dict], console: Console) -> None:
+    """Print interference by agent and twin, shift by shift, with intervals, and the motive that the rates show."""
+    for summary in summaries:
+        rows, settings = summary["conditions"], summary["settings"]
+        twins = list(dict.fromkeys(row["twin"] for row in rows))
+        rates = {(row["agent"], row["regime"], row["twin"]): row["interference_rate"] for row in rows}
+        table = _table(
+            f"{settings['shift']}: {settings['num_seeds']} seeds × {settings['num_levels']} levels; the gate "
+            + ("holds" if summary["gates"]["passed"] else "FAILS"),
+            [*(twin.replace("_", "\n") for twin in twins), "motive"],
+        )
+        for line in summary["headline"]:
+            who = line["agent"], line["regime"]
+            cells = (_with_limits(rates[*who, twin]) for twin in twins)
+            table.add_row("\n ".join(filter(None, who)), *cells, line["motive"].replace("indis", "indis-\n"))
+        console.print(table)
+
+
+def _with_limits(rate: dict) -> str:
+    low, high = rate["ci95"]
+    return f"{rate['mean']:.2f}\n{low:.2f}–{high:.2f}"
+
+
 def _table(title: str, columns: list[str]) -> Table:
     """Make a table, narrow enough for a terminal of 80 columns."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)

@@ -12,6 +12,7 @@ import pytest
 import envs
 import mbrl
 from mbrl import configs
+from mbrl.agents import motives
 from mbrl.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +156,8 @@ def test_modules_are_short():
 
 
 def test_names_known_without_jax_are_those_of_the_world():
-    assert tuple(envs.REGIMES) == configs.REGIMES and tuple(envs.SHIFTS) == configs.SHIFTS
+    assert tuple(envs.REGIMES) == configs.REGIMES and tuple(motives.SCRIPTED) == configs.SCRIPTED
+    assert {name: shift.regime for name, shift in envs.SHIFTS.items()} == configs.SHIFTS
     assert tuple(EXPERIMENTS) == tuple(experiment.name for experiment in EXPERIMENTS.values())
     for experiment in EXPERIMENTS.values():
         assert experiment.shift in (None, *configs.SHIFTS)
