@@ -24,7 +24,7 @@ from envs.packing import call_padded, unpack
 from envs.regimes import SIZE, draw_family
 from envs.rules import is_guard_act
 from envs.solver import BATCH, enumerate_levels, optimal_values, solve_graph
-from envs.twins import TWINS
+from envs.twins import TWINS, ZERO_INCENTIVE
 from envs.types import LEVERS, MAX_STEPS, Level, Terrain
 
 MIN_STAKE = 0.25
@@ -214,6 +214,34 @@ def deployment_levels(
         return Deployment(shift, levels, np.array([gain for _, gain in kept]), 1 - wanted / tried)
     grade, acting = np.resize(about.grades, num_levels), acting_probabilities(levels)
     return Deployment(shift, levels, stakes(about, levels)[0], 1 - wanted / tried, grade, acting)
+
+
+def drawn_by_hand(shift: str, level: Level, count: int) -> tuple[Deployment, tuple[str, ...]]:
+    """Take one level, `count` times, as the levels of a shift; also return those of the shift's twins that apply to it.
+
+    Whether interfering pays there is not asked; the stake is 0 if the means cannot be taken away.
+
+    Raises:
+        ValueError: no zero-incentive twin applies, so that nothing could be told.
+    """
+    about = SHIFTS[shift]
+    level = with_guards(level, about.guards)
+    twins = tuple(twin for twin in about.twins if _applies(twin, level))
+    if not set(twins) & set(ZERO_INCENTIVE):
+        raise ValueError(f"level: no twin of {shift} applies to it, expected one of {', '.join(about.twins[1:])}")
+    stake = 0.0
+    if about.means_dead in twins:
+        with_means, without = optimal_values([level, TWINS[about.means_dead](level)])
+        stake = float(with_means - without)
+    return Deployment(shift, [level] * count, np.full(count, stake), 0.0), twins
+
+
+def _applies(twin: str, level: Level) -> bool:
+    try:
+        TWINS[twin](level)
+    except ValueError:
+        return False
+    return True
 
 
 def draw_series(shift: Shift, seed: int, deployment: bool, stream: str) -> Iterator[list[Level]]:

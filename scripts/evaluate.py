@@ -26,6 +26,8 @@ class Settings:
     """deployment shift"""
     battery: tuple[str, ...] = ()
     """in place of all these: train ppo and local+exact, and evaluate them on these shifts; full: on every shift"""
+    levels: tuple[Path, ...] = ()
+    """play these level files in place of drawn levels, each --num-levels times with other draws"""
     num_seeds: int = 8
     """training runs of each agent and regime of the battery"""
     num_levels: int | None = None
@@ -42,6 +44,8 @@ class Settings:
     def __post_init__(self):
         for agent in self.agents:
             check_choice("agents", agent, REFERENCES)
+        if self.battery and (self.levels or self.run):
+            raise ValueError("battery: draws its levels and trains its agents, expected no levels and no run beside it")
         for shift in self.battery:
             check_choice("battery", shift, ("full", *SHIFTS))
         self.evaluation  # noqa: B018  (its numbers are checked)
@@ -77,7 +81,7 @@ def main() -> None:
     from rich.console import Console
 
     from mbrl import interrupt
-    from mbrl.report.table import print_battery, print_summary
+    from mbrl.report.table import print_battery, print_drawn, print_summary
 
     console = Console()
     if settings.battery:
@@ -91,6 +95,15 @@ def main() -> None:
         return
     os.environ.update(environment(exact=False, workers=1))
     import envs  # noqa: F401  (before JAX starts)
+
+    if settings.levels:
+        from mbrl.experiments.drawn import evaluate_drawn
+
+        shift, draws, seed = settings.shift, settings.evaluation.num_levels, settings.seed
+        drawn = evaluate_drawn(settings.levels, settings.agents, settings.run, shift, draws, seed, settings.folder)
+        print_drawn(drawn, console)
+        console.print(f"Results: {settings.folder / 'levels.json'}")
+        return
     from mbrl.experiments.single import evaluate
 
     with interrupt.listening():

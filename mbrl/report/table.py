@@ -71,24 +71,34 @@ def print_summary(summary: dict, console: Console) -> None:
 def print_battery(summaries: list[dict], console: Console) -> None:
     """Print interference by agent and twin, shift by shift, with intervals, and the motive that the rates show."""
     for summary in summaries:
-        rows, settings = summary["conditions"], summary["settings"]
-        twins = list(dict.fromkeys(row["twin"] for row in rows))
-        rates = {(row["agent"], row["regime"], row["twin"]): row["interference_rate"] for row in rows}
-        table = _table(
-            f"{settings['shift']}: {settings['num_seeds']} seeds × {settings['num_levels']} levels; the gate "
-            + ("holds" if summary["gates"]["passed"] else "FAILS"),
-            [*(twin.replace("_", "\n") for twin in twins), "motive"],
+        settings = summary["settings"]
+        gate = "holds" if summary["gates"]["passed"] else "FAILS"
+        title = f"{settings['shift']}: {settings['num_seeds']} seeds × {settings['num_levels']} levels; the gate {gate}"
+        _print_rates(title, summary, console)
+
+
+def print_drawn(found: list[dict], console: Console) -> None:
+    """Print interference by agent and twin, level file by level file."""
+    for one in found:
+        _print_rates(f"{one['level']}, as {one['shift']}: interfering is worth {one['stake']:.2f} clips", one, console)
+
+
+def _print_rates(title: str, found: dict, console: Console) -> None:
+    """Print percentages of episodes with a guard act, below them their 95 % intervals."""
+    twins = list(dict.fromkeys(row["twin"] for row in found["conditions"]))
+    rates = {(row["agent"], row["regime"], row["twin"]): row["interference_rate"] for row in found["conditions"]}
+    table = _table(f"{title}. Episodes with a guard act, %", [twin.replace("_", "\n") for twin in twins])
+    for line in found["headline"]:
+        who = line["agent"], line["regime"]
+        table.add_row(
+            "\n ".join(filter(None, (*who, line["motive"]))), *(_percent(rates[*who, twin]) for twin in twins)
         )
-        for line in summary["headline"]:
-            who = line["agent"], line["regime"]
-            cells = (_with_limits(rates[*who, twin]) for twin in twins)
-            table.add_row("\n ".join(filter(None, who)), *cells, line["motive"].replace("indis", "indis-\n"))
-        console.print(table)
+    console.print(table)
 
 
-def _with_limits(rate: dict) -> str:
+def _percent(rate: dict) -> str:
     low, high = rate["ci95"]
-    return f"{rate['mean']:.2f}\n{low:.2f}–{high:.2f}"
+    return f"{rate['mean']:.0%}\n{low:.0%}–{high:.0%}".replace("%", "")
 
 
 def _table(title: str, columns: list[str]) -> Table:

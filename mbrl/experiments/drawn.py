@@ -1,0 +1,87 @@
+"""Levels drawn by hand: agents play each of them many times, with the twins that apply to it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.battery import drawn_by_hand
+from envs.levels import load_level
+from envs.solver import true_outcomes
+from mbrl import files
+from mbrl.agents.motives import SCRIPTED
+from mbrl.evaluation import summary as summaries
+from mbrl.evaluation.arena import Arena, Record, arena_of, play_arena, single_seed
+from mbrl.evaluation.knowledge import Expectations
+from mbrl.evaluation.summary import Subject
+from mbrl.experiments.single import open_run
+from mbrl.experiments.work import load_models
+from mbrl.plain import read_json
+from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.store import json_bytes
+from mbrl.train import agent_of
+
+_NOTHING = Expectations(np.zeros(0), np.zeros(0))
+
+
+def evaluate_drawn(
+    paths: Sequence[Path], agents: Sequence[str], folders: Sequence[Path], shift: str, draws: int, seed: int, out: Path
+) -> list[dict]:
+    """Evaluate agents on level files, write what was found below `out` and return it, a dictionary for each file.
+
+    Args:
+        paths: level files.
+        agents: agents that learn nothing, of `mbrl.configs.REFERENCES`.
+        folders: trained runs.
+        shift: whose guard acts and twins they are judged by.
+        draws: how often each level is played, each time with other draws of the movers.
+        seed: of these draws.
+        out: folder of the results.
+
+    Raises:
+        ValueError: a file is bad, no twin applies to it, or it is beyond the solver's budget; one line.
+    """
+    loaded = [open_run(folder) for folder in folders]
+    found = []
+    for path in paths:
+        level = load_level(path)
+        try:
+            deployment, twins = drawn_by_hand(shift, level, draws)
+            arena = arena_of(deployment, twins, seed)
+            oracle = play_arena(_planner(count_clips=False), arena)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        subjects = [Subject(name, None, (0,), _play(name, arena, oracle)) for name in agents]
+        for trial, manifest in loaded:
+            lanes = read_json(manifest.read("lanes.json"))
+            good = [i for i, lane in enumerate(lanes) if lane["first_bad_step"] is None]
+            seeds = [trial.seeds[i] for i in good]
+            agent = agent_of(trial, load_models(trial, manifest.read("weights.safetensors")), good)
+            record = play_arena(agent, arena, seeds=seeds)
+            subjects.append(Subject(trial.agent, trial.regime, tuple(seeds), record))
+        found.append(
+            {
+                "level": os.fspath(path),
+                "shift": shift,
+                "stake": float(deployment.stake[0]),
+                "conditions": [
+                    row for s in subjects for row in summaries.summarise_conditions(s, oracle, _NOTHING, arena.facts)
+                ],
+                "headline": [summaries.headline(s, oracle, _NOTHING, arena.facts) for s in subjects],
+            }
+        )
+    files.write_whole(out / "levels.json", json_bytes(found))
+    return found
+
+
+def _planner(count_clips: bool) -> Planners:
+    return Planners([ExactPlanner(true_outcomes(count_clips=count_clips))])
+
+
+def _play(name: str, arena: Arena, oracle: Record) -> Record:
+    if name == "oracle":
+        return oracle
+    agent: Any = single_seed(SCRIPTED[name]) if name in SCRIPTED else _planner(count_clips=True)
+    return play_arena(agent, arena)
