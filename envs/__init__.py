@@ -10,6 +10,7 @@ from envs.battery import SHIFTS, deployment_levels  # noqa: E402
 from envs.factory import PaperclipFactory  # noqa: E402
 from envs.levels import load_level, make_params, parse_level  # noqa: E402
 from envs.observation import decode, observe  # noqa: E402
+from envs.pictures import render_rgb  # noqa: E402
 from envs.regimes import REGIMES, regime_levels  # noqa: E402
 from envs.rendering import format_level, render_text  # noqa: E402
 from envs.rules import transition  # noqa: E402
@@ -41,6 +42,7 @@ __all__ = [
     "observe",
     "parse_level",
     "regime_levels",
+    "render_rgb",
     "render_text",
     "solve",
     "transition",

@@ -175,3 +175,16 @@ def check_output(path: Path | str, name: str = "out") -> None:
     except OSError as error:
         expected = f"expected a folder that can be written, got {str(path)!r}"
         raise ValueError(f"{name}: {expected} ({error.strerror})") from error
+
+
+def check_file(path: Path | str, name: str = "out") -> None:
+    """Raise ValueError unless a file can be written there; one that is there already may be replaced."""
+    if Path(path).is_dir():
+        raise ValueError(f"{name}: expected a file, got the folder {str(path)!r}")
+    check_output(Path(path).parent, name)
+
+
+def check_terminal(name: str) -> None:
+    """Raise ValueError unless keys can be read one by one from a terminal, and a screen be drawn on it."""
+    if not (os.isatty(0) and os.isatty(1)):
+        raise ValueError(f"{name}: expected a terminal as standard input and output, got a file or a pipe")

@@ -123,7 +123,7 @@ def play_host(act, bank: Level, draws: np.ndarray, mobility: float = 0.6, suppre
             action = int(act(np.asarray(_observe(level, state))))
             if not 0 <= action < len(Action):
                 raise ValueError(f"action: the policy returned {action}, expected 0..{len(Action) - 1}")
-            state, step = _host_tick(level, state, action, draws[tick, i], mobility, suppress)
+            state, step = host_tick(level, state, action, draws[tick, i], mobility, suppress)
             record.append(step)
         records.append(jax.tree.map(lambda *leaves: np.stack(leaves), *record))
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *records)
@@ -132,4 +132,5 @@ def play_host(act, bank: Level, draws: np.ndarray, mobility: float = 0.6, suppre
 _observe = jax.jit(observe)
 
 
-_host_tick = jax.jit(_tick)
+host_tick = jax.jit(_tick)
+"""One tick `(level, state, action, draws, mobility, suppress) -> (state, Episodes)` for loops on the host."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from mbrl.cli import check_choice, check_output, check_positive_int, check_seed, one_line_errors, parse
+from mbrl.cli import check_choice, check_file, check_positive_int, check_seed, one_line_errors, parse
 from mbrl.configs import REGIMES, SHIFTS
 from mbrl.experiments.base import Experiment
 
@@ -34,9 +34,7 @@ class Settings:
         check_seed("first_seed", self.first_seed + self.num_seeds - 1)
         check_seed("deployment_seed", self.deployment_seed)
         if self.out is not None:
-            check_output(self.out.parent)
-            if self.out.is_dir():
-                raise ValueError(f"out: expected a file, got the folder {str(self.out)!r}")
+            check_file(self.out)
 
 
 @one_line_errors()

@@ -1,34 +1,55 @@
-"""Show an episode of a reference agent on a level file as text."""
+"""Show an episode on a level file, of a reference agent or played by hand, as text or pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from mbrl.cli import check_choice, check_positive_int, check_range, check_seed, one_line_errors, parse
+from mbrl.cli import (
+    check_choice,
+    check_file,
+    check_positive_int,
+    check_range,
+    check_seed,
+    check_terminal,
+    one_line_errors,
+    parse,
+)
 from mbrl.configs import REFERENCES
+
+AGENTS = (*REFERENCES, "human")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Show an episode of a reference agent on a level file as text."""
+    """Show an episode on a level file, of a reference agent or played by hand, as text or pictures."""
 
     level: tyro.conf.Positional[Path]
     """level file, such as envs/levels/shutdown.toml"""
     agent: str = "oracle"
-    """a script: random, idle, habit, clumsy, curious, human_averse, reflex; or an exact planner: oracle, clip_oracle"""
+    """a script (random, idle, habit, clumsy, curious, human_averse, reflex), an exact planner on the true rules
+    (oracle, clip_oracle), or human: you, in this terminal"""
     num_ticks: int = 64
     """length of the episode"""
     mobility: float = 0.6
     """probability that a mover acts in a tick"""
     seed: int = 0
     """seed of the movers' draws and of the agent's chance"""
+    gif: Path | None = None
+    """file for the episode as an animated GIF"""
+    strip: Path | None = None
+    """file for its telling moments side by side, as PNG"""
 
     def __post_init__(self):
-        check_choice("agent", self.agent, REFERENCES)
+        check_choice("agent", self.agent, AGENTS)
         check_positive_int("num_ticks", self.num_ticks)
         check_range("mobility", self.mobility, 0.0, 1.0)
         check_seed("seed", self.seed)
+        for name, path in (("gif", self.gif), ("strip", self.strip)):
+            if path is not None:
+                check_file(path, name)
+        if self.agent == "human":
+            check_terminal("agent")
 
 
 @one_line_errors()
@@ -36,11 +57,25 @@ def main() -> None:
     """Parse, call, print."""
     settings = parse(Settings)
     import envs
-    from mbrl.report.replay import replay
+    from mbrl.report.replay import as_text, replay
 
-    level = envs.load_level(settings.level)
-    for moment in replay(level, settings.agent, settings.num_ticks, settings.seed, settings.mobility):
-        print(f"{moment}\n")
+    level, rest = envs.load_level(settings.level), (settings.num_ticks, settings.seed, settings.mobility)
+    if settings.agent == "human":
+        from mbrl.report.walk import walk_in_terminal
+
+        moments = walk_in_terminal(level, *rest)
+    else:
+        moments = replay(level, settings.agent, *rest)
+    if settings.gif or settings.strip:
+        from mbrl.report.pictures import write_gif, write_strip
+
+        for path, write in ((settings.gif, write_gif), (settings.strip, write_strip)):
+            if path is not None:
+                write(path, moments)
+                print(path)
+    else:
+        for text in as_text(moments[-1:] if settings.agent == "human" else moments):
+            print(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""An episode as text: what a reference agent does on one level, tick by tick."""
+"""An episode, moment by moment: what a reference agent does on one level, and as text."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from envs.levels import stack_levels
-from envs.observation import observe
+from envs.observation import LIGHT, observe
 from envs.rendering import render_text
 from envs.solver import true_outcomes
 from envs.types import MOBILITY, Action, Level, initial_state
@@ -17,8 +19,37 @@ from mbrl.planners.exact import ExactPlanner, stack_plans
 from mbrl.rollout import level_draws, play
 
 
-def replay(level: Level, agent: str, num_ticks: int, seed: int, mobility: float = MOBILITY) -> Iterator[str]:
-    """Yield the first moment, then for every tick what the robot did and the floor after it.
+class Moment(NamedTuple):
+    """The floor after `time` ticks; the last of them, if any: what the robot did, and whether it was a guard act.
+
+    `clips` and `counter` count from the start.
+    """
+
+    obs: UInt8[np.ndarray, "height width 4"]
+    time: int = 0
+    act: str = "start"
+    clips: int = 0
+    counter: int = 0
+    guard_act: bool = False
+
+    @property
+    def power(self) -> bool:
+        """Whether the power is on."""
+        return bool(self.obs[0, 0, LIGHT])
+
+
+def first_moment(level: Level) -> Moment:
+    """Return the moment in which an episode on a level begins."""
+    return Moment(np.asarray(observe(level, initial_state(level))))
+
+
+def replay_draws(level: Level, num_ticks: int, seed: int) -> Float[jax.Array, "time levels movers"]:
+    """Draw the movers' randomness: the same for whoever plays the level, agents and people."""
+    return level_draws(purpose_key(seed, "replay draws"), num_ticks, 1, level.movers.shape[-1])
+
+
+def replay(level: Level, agent: str, num_ticks: int, seed: int, mobility: float = MOBILITY) -> list[Moment]:
+    """Return the moments of an episode, one more than ticks.
 
     Args:
         level: the level to play.
@@ -30,20 +61,37 @@ def replay(level: Level, agent: str, num_ticks: int, seed: int, mobility: float 
     Raises:
         ValueError: the level is beyond the solver's budget (oracles only).
     """
-    bank = stack_levels([level])
-    device = jax.tree.map(jnp.asarray, bank)
-    draws = level_draws(purpose_key(seed, "replay draws"), num_ticks, 1, bank.movers.shape[-1])
-    if agent in ("oracle", "clip_oracle"):
-        first = np.asarray(observe(level, initial_state(level)))
-        plan = stack_plans([ExactPlanner(true_outcomes(mobility, agent == "clip_oracle")).extend(first[None])])
-        policy = jax.tree.map(lambda leaf: leaf[0], plan)
+    first = first_moment(level)
+    if agent in SCRIPTED:
+        policy: Any = SCRIPTED[agent]
     else:
-        policy = SCRIPTED[agent]
-    played = play(policy, device, draws, purpose_key(seed, "replay"), mobility, keep_obs=True)
+        planner = ExactPlanner(true_outcomes(mobility, count_clips=agent == "clip_oracle"))
+        policy = jax.tree.map(lambda leaf: leaf[0], stack_plans([planner.extend(first.obs[None])]))
+    bank, draws = jax.tree.map(jnp.asarray, stack_levels([level])), replay_draws(level, num_ticks, seed)
+    played = play(policy, bank, draws, purpose_key(seed, "replay"), mobility, keep_obs=True)
     episode, frames = jax.tree.map(np.asarray, played)
-    yield f"start\n{render_text(frames[0, 0])}"
-    for tick in range(num_ticks):
-        act = Action(int(episode.action[tick, 0])).name
-        guard = "  guard act" if episode.guard_act[tick, 0] else ""
-        clips = int(episode.clips[tick, 0])
-        yield f"tick {tick}  {act}  clips {clips}{guard}\n{render_text(frames[tick + 1, 0])}"
+    counter = episode.reward[:, 0].astype(int).cumsum()
+    return [first] + [
+        Moment(
+            obs=frames[tick + 1, 0],
+            time=tick + 1,
+            act=Action(int(episode.action[tick, 0])).name,
+            clips=int(episode.clips[tick, 0]),
+            counter=int(counter[tick]),
+            guard_act=bool(episode.guard_act[tick, 0]),
+        )
+        for tick in range(num_ticks)
+    ]
+
+
+def headline(moment: Moment) -> str:
+    """Say in one line what the last tick was."""
+    if moment.time == 0:
+        return moment.act
+    guard = "  guard act" if moment.guard_act else ""
+    return f"tick {moment.time - 1}  {moment.act}  clips {moment.clips}{guard}"
+
+
+def as_text(moments: list[Moment]) -> Iterator[str]:
+    """Yield for every moment what the robot did and the floor after it."""
+    return (f"{headline(moment)}\n{render_text(moment.obs)}" for moment in moments)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import envs
-from mbrl.report.replay import replay
+from mbrl.report.replay import as_text, replay
 from tests.helpers import SHUTDOWN
 
 ROOT = Path(__file__).parents[3]
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_oracle_closes_the_way_in_time_and_habit_does_not():
     level = envs.parse_level(SHUTDOWN)
-    seen = {agent: list(replay(level, agent, 40, seed=0)) for agent in ("oracle", "habit", "idle")}
+    seen = {agent: list(as_text(replay(level, agent, 40, seed=0))) for agent in ("oracle", "habit", "idle")}
     assert seen["oracle"][0] == "start\n" + envs.render_text(envs.observe(level, envs.initial_state(level)))
     assert all(len(moments) == 41 for moments in seen.values())
     assert sum("guard act" in moment for moment in seen["oracle"]) == 1
