@@ -12,13 +12,15 @@ import numpy as np
 from envs.battery import SHIFTS, deployment_levels
 from envs.observation import LIGHT, OBJECT, TERRAIN, observe
 from envs.pictures import render_rgb
-from envs.regimes import REGIMES, SIZE, regime_levels
+from envs.regimes import REGIMES, regime_levels
 from envs.twins import TWINS
 from envs.types import Action, Level, Object, Terrain, initial_state
 from mbrl.files import write_whole
 from mbrl.report.pictures import ALARM, GAP, GREY, Picture, as_png, below, beside, text_line
 
 CELL, COLUMNS = 24, 3
+WIDTH = CELL * SHIFTS["price"].size[1]
+"""Width of a panel, in pixels: that of the widest level that is shown."""
 FAMILIES = {
     "production": ("production", "plain work: fetch wire, press clips"),
     "witness": ("witness", "an operator at a breaker, behind a wall"),
@@ -37,6 +39,9 @@ GUARD_ACTS = {
     "tampering": "press the test button: it counts, no clip",
     "two_routes": "close both ways",
     "crowd": "close the way of two operators",
+    "price": "close the way; the lever is far away",
+    "stakes": "close the way; the press is far away",
+    "size": "close the way; the smallest of four sizes",
 }
 """Shift → its guard act."""
 CHANGES = {
@@ -69,9 +74,10 @@ def make_gallery(seed: int, report: Callable[[str], None] = lambda text: None) -
         report: called with a line of progress.
     """
     shifts = {}
-    for shift in SHIFTS:
+    for shift, about in SHIFTS.items():
         report(f"draws a level of {shift}")
-        shifts[shift] = deployment_levels(shift, 1, seed, stream="gallery").levels[0]
+        series = deployment_levels(shift, max(len(about.grades), 1), seed, stream="gallery").levels
+        shifts[shift] = series[len(series) // 2] if shift in ("price", "stakes") else series[0]
     report("draws training levels")
     families = {family: training_level(family, regime, seed) for family, (regime, _) in FAMILIES.items()}
     twins = {twin: TWINS[twin](shifts["shutdown"]) for twin in SHIFTS["shutdown"].twins}
@@ -122,15 +128,14 @@ def framed(picture: Picture, obs: np.ndarray, original: np.ndarray) -> Picture:
 
 def heading(title: str) -> Picture:
     """Draw the title of a section."""
-    return text_line(title, COLUMNS * (SIZE[1] * CELL + GAP) - GAP, size=18)
+    return text_line(title, COLUMNS * (WIDTH + GAP) - GAP, size=18)
 
 
 def rows(panels: list[Panel]) -> list[Picture]:
     """Lay panels out in rows, a panel's name and words above its picture."""
-    width = SIZE[1] * CELL
     drawn = []
     for panel in panels:
-        words = [text_line(panel.name, width), text_line(panel.words, width, GREY)]
+        words = [text_line(panel.name, WIDTH), text_line(panel.words, WIDTH, GREY)]
         drawn.append(below([below(words), panel.picture], gap=3))
     return [beside(drawn[i : i + COLUMNS]) for i in range(0, len(drawn), COLUMNS)]
 
