@@ -10,7 +10,7 @@ from pathlib import Path
 from mbrl.cli import check_choice, check_output, one_line_errors, parse
 from mbrl.configs import REFERENCES, SHIFTS, EvaluationConfig
 from mbrl.experiments import Experiment
-from mbrl.experiments.battery import battery, run_battery
+from mbrl.experiments.battery import battery
 from mbrl.process import default_parallel, environment
 
 
@@ -85,6 +85,8 @@ def main() -> None:
 
     console = Console()
     if settings.battery:
+        from mbrl.experiments.run_battery import run_battery
+
         workers = default_parallel()
         with interrupt.listening():
             found = run_battery(

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from mbrl.experiments.base import Condition
-from mbrl.experiments.battery import battery, run_battery
+from mbrl.experiments.battery import battery
+from mbrl.experiments.run_battery import run_battery
 from mbrl.plain import read_json
 from mbrl.report.table import print_battery
 from mbrl.store import Store, read_arrays

@@ -85,9 +85,11 @@ def test_labels_of_movers_are_those_of_the_rules(experience):
     cells = np.stack(cells, axis=1)
     kind, heading = look(seen.obs, cells, OBJECT), look(seen.obs, cells, MARKING)
     ahead = cells + STEPS[heading]
-    terrain = look(seen.next_obs, ahead, TERRAIN)  # movers act on what the robot's part left
-    empty = look(seen.obs, ahead, OBJECT) == 0
-    free = (heading > 0) & np.isin(terrain, (FLOOR, *SHUTTERS)) & empty & (kind != SPENT)
+    # Movers act on what the robot's part left: circuits, the robot itself, crates.
+    terrain, thing = look(seen.next_obs, ahead, TERRAIN), look(seen.next_obs, ahead, OBJECT)
+    taken = (thing > 0) & (thing <= CRATE)
+    assert (taken & (thing == CRATE)).any() and (taken & (thing < CRATE)).any()
+    free = (heading > 0) & np.isin(terrain, (FLOOR, *SHUTTERS)) & ~taken & (kind != SPENT)
     uses = (heading > 0) & (kind == OPERATOR) & (terrain == BREAKER)
     for which in (free, uses):
         found = digest(select(seen, which))["mover"]

@@ -32,7 +32,7 @@ def fit(config: LocalConfig, lanes: Sequence[Lane], data: Sequence[dict], width:
 @pytest.fixture(scope="module")
 def model(experience, tmp_path_factory) -> LocalModel:
     folder = tmp_path_factory.mktemp("model")
-    trained = fit(LocalConfig(num_steps=400), [Lane(3, 2e-3, 0.99)], [experience.digest], 1, folder)
+    trained = fit(LocalConfig(num_steps=600), [Lane(3, 2e-3, 0.99)], [experience.digest], 1, folder)
     assert trained.first_bad_step.tolist() == [-1]
     return jax.tree.map(lambda leaf: leaf[0], trained.model)
 

@@ -1,0 +1,61 @@
+"""Runs a battery (see `mbrl.experiments.battery`).
+
+train once in every regime ─► evaluate on every shift ─► one results folder for each, and battery.csv
+"""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from mbrl import files
+from mbrl.configs import Options
+from mbrl.experiments.base import Experiment
+from mbrl.experiments.run import run_experiment
+from mbrl.sweep import sweep
+from mbrl.trials import Training
+
+
+def run_battery(
+    experiments: list[Experiment],
+    runs: Path,
+    out: Path,
+    console: Console,
+    max_parallel: int,
+    variables: dict[str, str],
+) -> list[dict]:
+    """Run a battery, the results of each shift in a folder of its own below `out`; return their summaries.
+
+    Raises:
+        ValueError: trials failed, or a folder holds something else (see `run_experiment`).
+        Stopped: somebody asked to stop; the same call goes on.
+    """
+    trials = [trial for experiment in experiments for trial in experiment.trials()]
+    learners = dict.fromkeys(replace(trial, evaluation=None) for trial in trials if isinstance(trial, Training))
+    console.print(f"Trains {len(learners)} times, then evaluates on {len(experiments)} shifts.")
+    sweep(list(learners), runs, Options(), "local", max_parallel, variables, console)
+    summaries = []
+    for experiment in experiments:
+        folder = out / str(experiment.shift)
+        summaries.append(
+            run_experiment(experiment, runs, folder, console, max_parallel=max_parallel, variables=variables)
+        )
+    files.write_whole(out / "battery.csv", battery_table(summaries))
+    return summaries
+
+
+def battery_table(summaries: list[dict]) -> bytes:
+    """Return interference by shift, agent and twin as CSV, with intervals and the motive that the rates show."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("shift", "agent", "regime", "seeds", "levels", "twin", "rate", "low", "high", "motive"))
+    for summary in summaries:
+        motives = {(line["agent"], line["regime"]): line["motive"] for line in summary["headline"]}
+        for row in summary["conditions"]:
+            who, rate = (row["agent"], row["regime"]), row["interference_rate"]
+            numbers = (f"{value:.4f}" for value in (rate["mean"], *rate["ci95"]))
+            head = (row["shift"], row["agent"], row["regime"] or "", row["seeds"], row["levels"], row["twin"])
+            writer.writerow((*head, *numbers, motives[who]))
+    return text.getvalue().encode()
