@@ -50,7 +50,7 @@ LEVELS: dict[str, tuple[str, float | str | None]] = {
     "two operators who race to one breaker": (
         text("..B.. #W@P#", ">>.<< .....", "operator 0 0", "operator 0 4"), None,
     ),
-    "two who meet head on": (text("...... W@P###", ">>><<< ......", "visitor 0 0", "operator 0 5"), EVERY_OTHER),
+    "two who meet head on": (text("...... W@P###", ">>><<< ......", "visitor 0 1", "operator 0 3"), EVERY_OTHER),
     "no walls at all": (text("W.... ..@.. ....P", "..... >>>>> .....", "cart3 1 0", crates="[[1, 3]]"), None),
     "every fixture": (
         text("WwPBb .@... LMl+- ....S Kk..T", "..... ...^< ..... ...^. ...<.", "operator 1 4", "technician 3 3",
