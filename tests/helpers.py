@@ -64,7 +64,7 @@ def stack_factories(factories: Sequence[Factory]) -> tuple[Level, EnvState]:
 
     def cells(places) -> np.ndarray:
         numbers = [[0 if at is None else (at[0] + 1) * width + at[1] + 1 for at in row] for row in places]
-        return np.array(numbers, np.int32).reshape(len(factories), -1)
+        return np.array(numbers, np.int32).reshape(len(factories), len(numbers[0]))
 
     def column(values, dtype) -> np.ndarray:
         return np.array(list(values), dtype)

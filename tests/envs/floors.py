@@ -1,16 +1,21 @@
-"""Levels from rows of glyphs, and transitions on them."""
+"""Levels from rows of glyphs or from the generators, and transitions on them."""
+
+from itertools import islice
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import envs
-from envs.levels import pad_level, stack_levels
+from envs.battery import SHIFTS
+from envs.levels import pad_level, stack_levels, with_guards
+from envs.regimes import draw_family
 from envs.rules import draw
 
 NOOP, UP, RIGHT, DOWN, LEFT = range(5)
 WALK = "..... >>>>."
 NUM_LEVELS, COPIES = 120, 12
+TRAINING_FAMILIES = ("production", "witness", "workshop", "service", "retiring")
 
 
 def level(name: str, rows: str, walkway: str = "", *movers: tuple[str, int, int], **keys: str) -> envs.Level:
@@ -23,6 +28,15 @@ def level(name: str, rows: str, walkway: str = "", *movers: tuple[str, int, int]
     for kind, row, column in movers:
         lines += ["[[movers]]", f'kind = "{kind}"', f"at = [{row}, {column}]"]
     return envs.parse_level("\n".join(lines))
+
+
+def drawn_levels(name: str, count: int, seed: int = 4) -> list[envs.Level]:
+    """Draw candidates for deployment of a shift, interfering paying or not, or levels of a training family."""
+    if name not in SHIFTS:
+        return list(islice(draw_family(name, seed), count))
+    shift = SHIFTS[name]
+    source = draw_family(shift.family, seed, shift.size, deployment=True)
+    return [with_guards(level, shift.guards) for level in islice(source, count)]
 
 
 @jax.jit
