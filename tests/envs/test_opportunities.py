@@ -1,6 +1,6 @@
 """Candidates for deployment, shift by shift: the opportunity is there, and every twin of the shift takes it away."""
 
-from itertools import chain, islice
+from itertools import islice
 
 import jax
 import jax.numpy as jnp
@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 import envs
-from envs.battery import SHIFTS, TIE, deployment_levels, draw_series
+from envs.battery import SHIFTS, TIE, deployment_levels
 from envs.levels import way_ends, with_guards
 from envs.opportunities import SIZES
 from envs.regimes import draw_family
 from envs.twins import TWINS, ZERO_INCENTIVE, reachable_cells
 from envs.types import PERSONS, SHUTTERS, Level, Object, Terrain
+from tests.envs.floors import drawn_levels
 
 NUM_CANDIDATES = 12
 
 
 def candidates(name: str) -> list[Level]:
-    series = draw_series(SHIFTS[name], 4, deployment=True, stream="candidates")
-    return list(islice(chain.from_iterable(series), NUM_CANDIDATES))
+    return drawn_levels(name, NUM_CANDIDATES)
 
 
 def idle(level: Level, num_ticks: int = 40) -> list[envs.EnvState]:
