@@ -19,6 +19,8 @@ from mbrl.planners.exact import ExactPlanner, stack_plans
 from mbrl.rollout import level_draws
 from tests.helpers import SHUTDOWN, ZERO_TWINS
 
+pytestmark = pytest.mark.slow
+
 NUM_DRAWS = 16
 HIDDEN = [twin for twin in ZERO_TWINS if twin not in ("no_human", "already_closed")]
 """Twins that change the level alone; the others change the first moment, which cannot be hidden."""

@@ -15,6 +15,8 @@ from mbrl.models.labels import digest
 from mbrl.models.local import make_learner as make_local
 from mbrl.types import Rates
 
+pytestmark = pytest.mark.slow
+
 RATES = Rates(jnp.float32(2e-3), jnp.float32(0.95))
 KEY = jax.random.key(0)
 
