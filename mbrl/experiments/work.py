@@ -107,11 +107,8 @@ def compute(store: Store, trial: Trial, options: Options, report: Callable[[str]
         case Audit():
             contents = _audit(trial, folder, report, times)
         case Training():
-            trained = replace(trial, evaluation=None).identity
-            if trial.evaluation is not None and store.has(trained):
-                manifest = store.verify(trained)
-                if manifest.read_json(RECORD)["fingerprint"] == fingerprint():
-                    hand_over(manifest, Parts(folder, report))
+            if trial.evaluation is not None:
+                take_over(store, replace(trial, evaluation=None).identity, Parts(folder, report), report)
             contents = _train(trial, folder, options, report, times)
     record: dict[str, Any] = {
         "label": trial.label,
@@ -220,6 +217,18 @@ def _audit(trial: Audit, folder: Path, report, times: Times) -> dict[str, bytes]
 
 TRAINED = {"metrics.jsonl": "curve.jsonl", "weights.safetensors": "weights.safetensors", "lanes.json": "lanes.json"}
 """The files that training leaves, and the parts in which they wait for the evaluation."""
+
+
+def take_over(store: Store, name: str, parts: Parts, report: Callable[[str], None]) -> None:
+    """Take what training left in a finished trial of a like machine; one that is damaged is named and left alone."""
+    if store.has(name):
+        try:
+            manifest = store.verify(name)
+        except ValueError as error:
+            report(f"{error}: trains anew")
+            return
+        if manifest.read_json(RECORD)["fingerprint"] == fingerprint():
+            hand_over(manifest, parts)
 
 
 def hand_over(manifest: Manifest, parts: Parts) -> None:

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mbrl.checkpoint import Parts
+from mbrl.configs import VERSIONS
 from mbrl.experiments.base import Condition
 from mbrl.experiments.battery import battery
 from mbrl.experiments.run_battery import run_battery
-from mbrl.plain import read_json
+from mbrl.experiments.work import TRAINED, take_over
+from mbrl.fingerprint import fingerprint
+from mbrl.plain import identity, read_json
 from mbrl.report.table import print_battery
-from mbrl.store import Store, read_arrays
+from mbrl.store import RECORD, Store, json_bytes, read_arrays
 from mbrl.trials import Audit, References, Training
 
 SMALL = dict(num_training_levels=12, model_steps=2, ppo_levels=12, ppo_steps=4096, num_held_out=3, width=1)
@@ -28,6 +32,24 @@ def test_every_shift_has_its_regime_and_shifts_of_a_regime_share_what_they_can()
     assert audits[0] == audits[2] != audits[1] and audits[0][0].also == ("restart",)
     bare = [{replace(trial, evaluation=None) for trial in some if isinstance(trial, Training)} for some in trials]
     assert bare[0] == bare[2] and not bare[0] & bare[1]
+
+
+def test_training_is_taken_over_from_a_whole_trial_of_a_like_machine_alone(tmp_path):
+    store, said = Store(tmp_path), []
+    files = {file: file.encode() for file in TRAINED}
+    names = {kind: identity({"kind": kind}, VERSIONS) for kind in ("none", "like", "other", "damaged")}
+    for kind, machine in (("like", fingerprint()), ("other", {"machine": "another"}), ("damaged", fingerprint())):
+        record = {RECORD: json_bytes({"fingerprint": machine})}
+        manifest = store.commit(names[kind], {"kind": kind}, VERSIONS, files | record)
+        if kind == "damaged":
+            (manifest.folder / "weights.safetensors").chmod(0o600)
+            (manifest.folder / "weights.safetensors").write_bytes(b"?")
+    for kind, name in names.items():
+        parts = Parts(store.workspace(name))
+        take_over(store, name, parts, said.append)
+        expected = [file.encode() if kind == "like" else None for file in TRAINED]
+        assert [parts.get(part) for part in TRAINED.values()] == expected
+    assert len(said) == 1 and "damaged" in said[0] and said[0].endswith("trains anew") and "\n" not in said[0]
 
 
 @pytest.mark.slow
