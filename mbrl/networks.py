@@ -26,8 +26,13 @@ from jaxtyping import Array, Float, Int
 
 
 def orthogonal(key: jax.Array, shape: tuple[int, ...], scale: float = 1.0) -> Float[Array, "..."]:
-    """Draw a matrix with orthonormal rows or columns, times `scale` (Saxe, McClelland and Ganguli, 2014)."""
-    return nnx.initializers.orthogonal(scale)(key, shape)
+    """Draw a matrix with orthonormal rows or columns, times `scale` (Saxe, McClelland and Ganguli, 2014).
+
+    Under `vmap` one matrix is drawn after the other: jaxlib 0.10.2 factorises a batch by tasks for the very pool of
+    threads that it then blocks a thread of, and a pool of two threads can so wait for itself for ever.
+    """
+    draw = jax.custom_batching.sequential_vmap(lambda key: nnx.initializers.orthogonal(scale)(key, shape))
+    return draw(key)
 
 
 class Linear(nnx.Module):

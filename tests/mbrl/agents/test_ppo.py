@@ -14,7 +14,7 @@ from mbrl.agents.ppo import PPOPolicy, PPOResult, hold_then_fall, make_learner, 
 from mbrl.configs import ExperienceConfig, Lane, PlannerConfig, PPOConfig
 from mbrl.keys import purpose_key
 from mbrl.metrics import read_rows
-from mbrl.networks import MLP, Categorical
+from mbrl.networks import MLP, Categorical, orthogonal
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
 from mbrl.types import Rates
@@ -294,6 +294,15 @@ def test_categorical_agrees_with_its_definition():
 def test_layers_begin_orthogonal():
     weight = MLP((6, 4, 3), scale=2.0, key=jax.random.key(0)).layers[0].weight[...]
     np.testing.assert_allclose(weight.T @ weight, 4.0 * np.eye(4), atol=1e-5)
+
+
+def test_lanes_draw_their_layers_one_after_the_other():
+    """A batch of factorisations can wait for itself on two threads; one at a time cannot."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    draw = jax.jit(jax.vmap(lambda key: orthogonal(key, (6, 4))))
+    np.testing.assert_array_equal(draw(keys), [orthogonal(key, (6, 4)) for key in keys])
+    factorisations = [line for line in draw.lower(keys).as_text().splitlines() if "geqrf" in line]
+    assert factorisations and not any("3x6x4" in line for line in factorisations)
 
 
 def test_policy_follows_the_protocol_under_jit_and_vmap():
