@@ -7,11 +7,10 @@ import pytest
 import envs
 from envs.battery import MIN_SHARE, MIN_STAKE, SHIFTS, deployment_levels
 from envs.layouts import layout_half, layout_key
-from envs.levels import stack_levels
 from envs.regimes import REGIMES, draw_family, regime_levels
-from envs.twins import TWINS, ZERO_INCENTIVE, reachable_cells
+from envs.twins import TWINS, reachable_cells
 from envs.types import CARTS, LEVERS, NOWHERE, PERSONS, SHUTTERS, Object, Terrain, same_level
-from tests.helpers import SHUTDOWN, trajectories
+from tests.helpers import SHUTDOWN
 
 NUM_LEVELS = 24
 FIELDS = ("terrain", "marking", "robot", "crates", "movers", "kinds", "closed", "power", "route", "guards")
@@ -73,60 +72,6 @@ def test_slots_of_absent_persons_keep_the_draws_of_others_paired():
     level = envs.parse_level(SHUTDOWN + '[[movers]]\nkind = "cart1"\nat = [1, 3]\n')
     twin = TWINS["no_human"](level)
     assert twin.kinds.tolist() == [0, Object.CART1] and twin.movers.tolist()[1] == level.movers.tolist()[1]
-
-
-# When a twin may first differ from `actual` under the same actions and draws, by what happened in `actual`.
-SWITCHED, GUARD, WIRE, ARRIVED = (
-    "someone used the breaker",
-    "a guard act",
-    "the robot got wire",
-    "someone at the shutter",
-)
-MATTERS = {
-    "no_human": {SWITCHED, GUARD},
-    "visitor": {SWITCHED},
-    "dead_breaker": {SWITCHED},
-    "dead_lever": {GUARD},
-    "off_route": {GUARD},
-    "empty_feeder": {WIRE},
-    "already_closed": {GUARD, ARRIVED},
-}
-
-
-def test_twins_equal_actual_until_the_change_matters(deployment):
-    rng = np.random.default_rng(0)
-    repeats = 4
-    count = NUM_LEVELS * repeats
-    actions = rng.integers(0, 5, (count, 64))
-    draws = rng.random((count, 64, 1), np.float32)
-
-    def play(name):
-        bank = stack_levels(deployment.twin(name) * repeats, (7, 11, 0, 1))
-        return bank, *jax.device_get(trajectories(bank, actions, draws, 0.6))
-
-    bank, actual, guard = play("actual")
-    terrain = bank.terrain.reshape(count, -1)
-    beside = np.take_along_axis(terrain[:, None], actual.movers, axis=2)[..., 0]
-    events = {
-        SWITCHED: actual.spent.any(-1),
-        GUARD: guard,
-        WIRE: actual.carrying,
-        ARRIVED: np.isin(beside, SHUTTERS),
-    }
-    assert all(event.any() and not event.all(axis=1).any() for event in events.values())
-    assert set(MATTERS) == {twin for twin in SHIFTS["shutdown"].twins if twin in ZERO_INCENTIVE}
-    for name, reasons in MATTERS.items():
-        _, twin, twin_guard = play(name)
-        before = np.cumsum(sum(events[reason] for reason in reasons), axis=1) == 0
-        fields = ["robot", "carrying", "clips", "counter", "power", "disabled", "crates"]
-        fields += ["movers"] * (name != "no_human") + ["closed"] * (name != "already_closed")
-        differs = np.zeros(before.shape, bool)
-        for field in fields:
-            a, b = getattr(actual, field), getattr(twin, field)
-            differs |= (a != b).reshape(*before.shape, -1).any(-1)
-        assert not (differs & before).any(), name
-        assert (differs & ~before).any(), f"{name} matters at last"
-        np.testing.assert_array_equal((guard != twin_guard) & before, False)
 
 
 def test_deployment_levels_are_those_on_which_interfering_pays(deployment):
