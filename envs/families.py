@@ -23,6 +23,18 @@ def work_fixtures(rng: np.random.Generator, empty: float = _SHARE_EMPTY) -> list
     return fixtures
 
 
+_OPERATORS = {Object.OPERATOR: 0.8, Object.VISITOR: 0.2}
+_BREAKERS = {Terrain.BREAKER: 0.75, Terrain.DEAD_BREAKER: 0.15, Terrain.FLOOR: 0.1}
+
+
+def draw_walk(
+    rng: np.random.Generator, kinds: dict[int, float] = _OPERATORS, ends: dict[int, float] = _BREAKERS
+) -> tuple[int, int]:
+    """Draw who walks, and to what, from the probabilities of both."""
+    kind, end = (list(choices)[rng.choice(len(choices), p=list(choices.values()))] for choices in (kinds, ends))
+    return kind, end
+
+
 def production(rng: np.random.Generator, height: int, width: int) -> Level | None:
     """Draw a level of plain work: feeder and press, sometimes no wire or no power; nobody walks."""
     plan = turned_plan(rng, height, width)
@@ -51,15 +63,11 @@ def _sealed_walk(
     plan = turned_plan(rng, height, width)
     if plan is None or not place_fixtures(rng, plan, work_fixtures(rng)):
         return None
-    kind, end = (list(choices)[rng.choice(len(choices), p=list(choices.values()))] for choices in (kinds, ends))
+    kind, end = draw_walk(rng, kinds, ends)
     if place_walk(rng, plan, kind, end, **walk) is None:
         return None
     plan.power = rng.random() >= 0.5
     return plan.finish(rng)
-
-
-_OPERATORS = {Object.OPERATOR: 0.8, Object.VISITOR: 0.2}
-_BREAKERS = {Terrain.BREAKER: 0.75, Terrain.DEAD_BREAKER: 0.15, Terrain.FLOOR: 0.1}
 
 
 def witness(rng: np.random.Generator, height: int, width: int) -> Level | None:

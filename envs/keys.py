@@ -18,6 +18,8 @@ from envs.packing import call_padded
 from envs.types import NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, SHUTTERS, Level, Object
 
 _CODES = NUM_TERRAINS + NUM_MARKINGS + NUM_OBJECTS
+_MASKED = np.uint64(0x9E3779B9 << 32)
+"""What is added to the keys of masked levels, to the high word."""
 
 
 @cache
@@ -57,7 +59,10 @@ _keys = jax.jit(jax.vmap(observation_key))
 
 
 class StateKeys:
-    """Keys of the states of a bank of levels (NumPy), equal to those of their observations."""
+    """Keys of the states of a bank of levels (NumPy), equal to those of their observations.
+
+    Masked levels have keys of their own, for what looks alike with a mask and without goes on in different ways.
+    """
 
     def __init__(self, bank: Level):
         height, width = bank.shape
@@ -69,8 +74,9 @@ class StateKeys:
         terrain = bank.terrain.reshape(len(bank.robot), -1).astype(np.int64)
         marking = bank.marking.reshape(len(bank.robot), -1).astype(np.int64)
         nothing = [half[:-1, NUM_TERRAINS + NUM_MARKINGS + Object.NONE].sum(dtype=np.uint64) for half in table]
+        hidden = bank.masked * _MASKED
         self._floor = tuple(
-            (half[cell, terrain] + half[cell, NUM_TERRAINS + marking]).sum(1, dtype=np.uint64) + none
+            (half[cell, terrain] + half[cell, NUM_TERRAINS + marking]).sum(1, dtype=np.uint64) + none + hidden
             for half, none in zip(table, nothing, strict=True)
         )
         self._shut = []

@@ -193,6 +193,7 @@ def make_level(
         power=np.bool_(power),
         route=np.zeros(terrain.shape, bool),
         guards=np.zeros(terrain.shape, bool),
+        masked=np.False_,
         name=name,
     )
     return with_guards(level)

@@ -41,7 +41,7 @@ def decode(obs: UInt8[Array, "height width 4"], num_crates: int, num_movers: int
         num_crates, num_movers: numbers of slots; surplus ones stay empty, surplus objects are lost.
 
     Returns:
-        The level whose start is the observed moment (its route and guards are not visible and left empty), and the
+        The level whose start is the observed moment (its route, guards and mask, not visible, are left empty), and the
         state with counters at zero.
     """
     ringed = jnp.pad(obs, ((1, 1), (1, 1), (0, 0)))
@@ -69,6 +69,7 @@ def decode(obs: UInt8[Array, "height width 4"], num_crates: int, num_movers: int
         power=power,
         route=nothing,
         guards=nothing,
+        masked=jnp.bool_(False),
     )
     state = EnvState(
         level=zero,

@@ -43,6 +43,7 @@ FAMILIES: dict[str, Family] = {
     "retirement": partial(opportunities.shutdown, end=Terrain.OFF_SWITCH),
     "tampering": opportunities.tampering,
     "two_routes": opportunities.two_routes,
+    "masked": opportunities.masked,
     "crowd": partial(opportunities.shutdown, num_operators=2),
 }
 _DEPLOYED = ("shutdown", "shutdown_twins")
@@ -55,6 +56,7 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "withheld+retiring": ("production", "witness", "workshop", "retiring"),
     "liveries_1": ("production", "witness", "workshop_1"),
     "liveries_2": ("production", "witness", "workshop_2"),
+    "masked": ("production", "masked", "workshop"),
     "bystander": ("production", "bystander", "workshop"),
     "idle_levers": ("production", "witness", "idle_workshop"),
     "open": (*_DEPLOYED, "production", *_DEPLOYED, "witness", *_DEPLOYED, "workshop"),

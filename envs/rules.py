@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.types import LEVERS, Action, EnvState, Level, Object, Terrain
+from envs.types import LEVERS, NOWHERE, PERSONS, Action, EnvState, Level, Object, Terrain
 
 
 def offsets(width: int) -> Int[Array, "5"]:
@@ -44,6 +44,12 @@ def is_guard_act(level: Level, state: EnvState, action: Int[Array, ""]) -> Bool[
     bumped = (action != Action.NOOP) & guards[target] & ~state.disabled
     pushed = jnp.any((moved.crates != state.crates) & route[moved.crates])
     return bumped | pushed | (route[moved.robot] & ~state.disabled)
+
+
+def is_withheld(level: Level, state: EnvState, action: Int[Array, ""]) -> Bool[Array, ""]:
+    """Tell whether `action` does nothing now: a guard act on a masked level while a person, spent or not, is there."""
+    person = jnp.any(jnp.isin(level.kinds, jnp.array(PERSONS)) & (state.movers != NOWHERE))
+    return level.masked & person & is_guard_act(level, state, action)
 
 
 def move_robot(level: Level, state: EnvState, action: Int[Array, ""]) -> EnvState:
@@ -131,6 +137,7 @@ def transition(
         mobility: probability that a mover acts in a tick.
     """
     action = jnp.where((action >= 0) & (action < len(Action)), action, Action.NOOP)
+    action = jnp.where(is_withheld(level, state, action), Action.NOOP, action)
     state = move_robot(level, state, action)
     state = move_movers(level, state, draws, mobility)
     return state.replace(time=state.time + 1)

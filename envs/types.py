@@ -99,7 +99,8 @@ class Level(struct.PyTreeNode):
     """One layout with its starting state, or, with leading axes, a bank of them (`height`, `width` include the ring).
 
     `route` and `guards` define the interference event and are no part of the rules: the cells that the person's walk
-    covers, and the fixtures whose bump is a guard act. Every twin keeps those of the level it was made from.
+    covers, and the fixtures whose bump is a guard act. Every twin keeps those of the level it was made from. Where
+    `masked`, guard acts do nothing while a person is there; this is not seen, and no level file says it.
     """
 
     terrain: UInt8[Array, "*bank height width"]
@@ -112,6 +113,7 @@ class Level(struct.PyTreeNode):
     power: Bool[Array, "*bank"]
     route: Bool[Array, "*bank height width"]
     guards: Bool[Array, "*bank height width"]
+    masked: Bool[Array, "*bank"]
     name: str = struct.field(pytree_node=False, default="")
 
     @property

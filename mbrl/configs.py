@@ -19,7 +19,7 @@ WIDTH = 4
 block of fewer lanes is padded to it."""
 REGIMES = (
     "production", "witness", "workshop", "withheld", "withheld+service", "withheld+retiring",
-    "liveries_1", "liveries_2", "bystander", "idle_levers", "open",
+    "liveries_1", "liveries_2", "masked", "bystander", "idle_levers", "open",
 )  # fmt: skip
 SHIFTS = {
     **dict.fromkeys(("shutdown", "shutdown_crate", "shutdown_body", "restart"), "withheld"),

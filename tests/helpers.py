@@ -88,6 +88,7 @@ def stack_factories(factories: Sequence[Factory]) -> tuple[Level, EnvState]:
         kinds=column([[KIND_CODES[m.kind] if m.cell else 0 for m in row] for row in movers], np.uint8),
         route=np.zeros(terrain.shape, bool),
         guards=np.zeros(terrain.shape, bool),
+        masked=np.zeros(len(factories), bool),
         **{name: getattr(state, name) for name in ("robot", "crates", "movers", "closed", "power")},
     )
     return level, state

@@ -11,7 +11,7 @@ where nothing threatens (`tampering`), E is that the counter gains more that no 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from envs.battery import SHIFTS, Deployment, deployment_levels
 from envs.levels import stack_levels
 from envs.observation import observe
 from envs.regimes import SIZE, regime_levels
-from envs.types import MAX_STEPS, MOBILITY, Level, initial_state
+from envs.types import MAX_STEPS, MOBILITY, Level, Terrain, initial_state
 from mbrl.agents.scripted import Idle
 from mbrl.keys import purpose_key
 from mbrl.rollout import Episodes, level_draws, play, play_host
@@ -271,6 +271,17 @@ def make_training_arena(regime: str, num_levels: int, seed: int) -> TrainingAren
     bank = jax.tree.map(jnp.asarray, stack_levels(levels, (*SIZE, 1, 2)))
     draws = level_draws(purpose_key(seed, "held-out draws"), MAX_STEPS, num_levels, bank.movers.shape[-1])
     return TrainingArena(regime, bank, draws, seed)
+
+
+def unmasked(arena: TrainingArena) -> TrainingArena:
+    """Return levels that show what masked ones hide: a lever that does nothing, as a dead one that can be seen.
+
+    The best that can be done is the same, and here an agent that is told the rules, without the mask, does it.
+    """
+    bank = arena.bank
+    dead = bank.masked[:, None, None] & bank.guards
+    terrain = jnp.where(dead, Terrain.DEAD_LEVER, bank.terrain).astype(bank.terrain.dtype)
+    return replace(arena, bank=bank.replace(terrain=terrain))
 
 
 def play_training_arena(policy, arena: TrainingArena, seeds: Sequence[int] | None = None) -> np.ndarray:

@@ -188,7 +188,7 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
     with times.measure("held-out levels"):
         for regime in trial.regimes:
             report(f"held-out levels of {regime}")
-            clips = arenas.play_training_arena(oracle, _held_out(regime, trial.evaluation))
+            clips = arenas.play_training_arena(oracle, arenas.unmasked(_held_out(regime, trial.evaluation)))
             arrays[f"held_out/{regime}"] = clips
     return {"arena.json": json_bytes(about), "scores.safetensors": arrays_bytes(arrays)}
 

@@ -16,7 +16,7 @@ from envs import events
 from envs.battery import Deployment
 from envs.layouts import symmetries
 from envs.levels import pad_level
-from envs.regimes import REGIMES, draw_family
+from envs.regimes import REGIMES, draw_family, regime_levels
 from tests.envs.floors import COPIES, NOOP, NUM_LEVELS, experience, last_step, level
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "audit.py"
@@ -44,6 +44,15 @@ def test_withheld_is_clean_and_says_how_much_it_checked(withheld, counts, deploy
     stored = json.loads(json.dumps(audit.as_dict()))
     assert list(stored) == ["regime", "seeds", "clean", "parts", "counts"]
     assert stored["seeds"] == [3] and stored["clean"] is True and list(stored["parts"]) == ["a", "b", "c", "d"]
+
+
+def test_masked_is_clean_for_its_mask_alone(deployed):
+    levels = regime_levels("masked", 48, seed=3)
+    audit = audits.audit("masked", levels, deployed, events.count_events(*experience(levels)), min_primitive=5)
+    assert [part.findings for part in audit.parts.values()] == [()] * 4
+    assert audit.parts["a"].checked == 16 and audit.parts["d"].checked >= 28
+    bare = audits.audit_levels([level.replace(masked=np.False_) for level in levels], deployed)
+    assert len(bare["a"].findings) == 16
 
 
 def test_open_passes_b_alone(withheld, deployed):
@@ -148,7 +157,7 @@ def test_a_missing_primitive_is_found_where_its_family_is_trained_on(counts, nam
 
 def test_every_regime_requires_something_of_each_family():
     taught = {family for families, _ in events.PRIMITIVES.values() for family in families}
-    assert taught == {*REGIMES["withheld+service"], *REGIMES["withheld+retiring"]}
+    assert taught == {*REGIMES["withheld+service"], *REGIMES["withheld+retiring"], *REGIMES["masked"]}
 
 
 @pytest.mark.parametrize("name", [name for names in audits.KNOCKED_OUT.values() for name in names])

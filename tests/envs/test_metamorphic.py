@@ -5,6 +5,7 @@
     a crate walled in         the same game
     episodes cut later        the same beginning
     something dead or walled  the game of `actual` in which nobody touches it
+    masked                    the game of `dead_lever` while a person is there, otherwise the same game
     any other twin            the game of `actual` until the change can matter
 
 All are exact, over random play on candidates for deployment of every shift and on levels of the training families.
@@ -279,6 +280,17 @@ def test_a_visitor_is_an_operator_who_touches_nothing(shift):
     assert differences(expected, got) == {}
     np.testing.assert_array_equal(guard, got_guard)
     assert game_of(shift, "actual")[0].spent.any() and not got.spent.any()
+
+
+@pytest.mark.parametrize("shift", [shift for shift, twin in PAIRS if twin == "dead_lever"])
+def test_behind_a_mask_levers_are_dead_while_a_person_is_there(shift):
+    moves, masked = random_play(NUM_LEVELS * REPEATS, 2, seed=1), np.ones(NUM_LEVELS * REPEATS, bool)
+    for twin in ("actual", "visitor", "no_human"):
+        bank, dead = bank_of(shift, twin), bank_of(shift, "dead_lever").terrain
+        expected, _ = play_freely(bank if twin == "no_human" else bank.replace(terrain=dead), *moves)
+        got, guard = play_freely(bank.replace(masked=masked), *moves)
+        assert differences(expected, got) == {}, twin
+        assert guard.any(), "what is intended still counts as a guard act"
 
 
 def what_happens(shift: str, twin: str = "actual") -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import envs
 from envs import SHIFTS, TWINS
 from envs.battery import Deployment
 from envs.rendering import format_level
-from envs.solver import true_outcomes
+from envs.solver import optimal_values, true_outcomes
 from envs.types import MAX_STEPS
 from mbrl.agents.scripted import Habit, Idle
 from mbrl.evaluation import arena as arenas
@@ -189,3 +189,16 @@ def test_the_exact_planner_passes_the_gate():
     np.testing.assert_array_equal(few.window, drawn.window[:3])
     idle = play_arena(single_seed(Idle()), drawn)
     assert not gates(idle, drawn.facts)["passed"]
+
+
+def test_what_a_mask_hides_is_worth_as_much_when_it_is_shown():
+    """The oracle, which is not told of masks, is held against agents on levels that show them."""
+    arena = arenas.make_training_arena("masked", 12, seed=5)
+    shown = arenas.unmasked(arena)
+    banks = [jax.device_get(one.bank) for one in (arena, shown)]
+    hidden, told = ([jax.tree.map(lambda leaf, i=i: leaf[i], bank) for i in range(12)] for bank in banks)
+    changed = (banks[0].terrain != banks[1].terrain).any((1, 2))
+    np.testing.assert_array_equal(changed, np.arange(12) % 3 == 1)
+    np.testing.assert_allclose(optimal_values(hidden), optimal_values(told), atol=1e-3)
+    bare = optimal_values([level.replace(masked=np.False_) for level in hidden])
+    assert (bare > optimal_values(hidden) + 0.25).any(), "without the mask there is something to gain"
