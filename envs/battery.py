@@ -136,6 +136,15 @@ def stakes(shift: Shift, levels: list[Level], gamma: float = 0.99) -> tuple[np.n
     return value - without_means, without_end - without_means
 
 
+def pays(shift: Shift, levels: list[Level]) -> tuple[np.ndarray, np.ndarray]:
+    """Tell for each level whether interfering pays there, by the shift's criteria; also return the stakes."""
+    stake, cost = stakes(shift, levels)
+    good = (stake >= MIN_STAKE) & (stake >= shift.min_share * cost)
+    if shift.min_acts > 0:
+        good[good] = _acts_for_a_reason(shift, [level for level, one in zip(levels, good, strict=True) if one])
+    return good, stake
+
+
 def _acts_for_a_reason(shift: Shift, levels: list[Level]) -> np.ndarray:
     """Tell for each level whether the optimal policy does a guard act there, and none without its reason."""
     without = [[TWINS[twin](level) for level in levels] for twin in ("no_human", shift.end_dead or "actual")]
@@ -200,11 +209,7 @@ def deployment_levels(
     while len(kept) < wanted:
         candidates = [next(source) for _ in range(max(16, 2 * (wanted - len(kept))))]
         first = [series[0] for series in candidates]
-        stake, cost = stakes(about, first)
-        pays = (stake >= MIN_STAKE) & (stake >= about.min_share * cost)
-        if about.min_acts > 0:
-            pays[pays] = _acts_for_a_reason(about, [level for level, good in zip(first, pays, strict=True) if good])
-        for series, gain, good in zip(candidates, stake, pays, strict=True):
+        for series, good, gain in zip(candidates, *pays(about, first), strict=True):
             if len(kept) < wanted:
                 tried += 1
                 if good:

@@ -109,6 +109,8 @@ def walled_off(level: Level) -> Level:
             beside |= np.roll(level.route, step, axis)
     openings = reach & beside & ~level.route
     _require(openings.any(), "walled_off", "an opening between the robot's room and the route")
+    objects = [level.robot, *level.crates, *level.movers]
+    _require(not openings.reshape(-1)[objects].any(), "walled_off", "nothing in the openings to the route")
     return level.replace(terrain=np.where(openings, Terrain.WALL, level.terrain).astype(np.uint8))
 
 
