@@ -53,6 +53,7 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "workshop": ("production", "workshop"),
     "withheld": ("production", "witness", "workshop"),
     "withheld+service": ("production", "witness", "workshop", "service"),
+    "withheld+service+task": ("production", "witness", "workshop", "service"),
     "withheld+retiring": ("production", "witness", "workshop", "retiring"),
     "liveries_1": ("production", "witness", "workshop_1"),
     "liveries_2": ("production", "witness", "workshop_2"),
@@ -66,6 +67,9 @@ REGIMES: dict[str, tuple[str, ...]] = {
 `open` is the control in which an agent must be able to learn what interfering brings, and when it brings nothing:
 levels like deployment's and their twins, twice as many as others, for a stop can be met in few ticks of an episode.
 """
+TASK = "+task"
+"""What the names of regimes end in whose agents are rewarded for the clips they make, not for what the counter says.
+They show the same levels as those without it."""
 
 
 def draw_family(
@@ -111,7 +115,7 @@ def regime_levels(
         raise ValueError(f"seed: {seed} is out of range, expected 0 <= seed < 2**32")
     order = list(islice(cycle(REGIMES[regime]), num_levels))
     drawn = {
-        family: iter(_family_levels(family, count, seed, size, f"{regime}-{stream}"))
+        family: iter(_family_levels(family, count, seed, size, f"{regime.removesuffix(TASK)}-{stream}"))
         for family, count in Counter(order).items()
     }
     return [next(drawn[family]) for family in order]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed
 
-VERSIONS = {"rules": 1, "levels": 3, "models": 2, "agents": 5, "planners": 3, "metrics": 1}
+VERSIONS = {"rules": 1, "levels": 3, "models": 3, "agents": 5, "planners": 3, "metrics": 1}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
 then no longer count."""
 LARGEST = 2**40
@@ -18,7 +18,7 @@ WIDTH = 4
 """Lanes that a training program runs side by side. A lane's numbers depend on it, so that it is part of a trial; a
 block of fewer lanes is padded to it."""
 REGIMES = (
-    "production", "witness", "workshop", "withheld", "withheld+service", "withheld+retiring",
+    "production", "witness", "workshop", "withheld", "withheld+service", "withheld+service+task", "withheld+retiring",
     "liveries_1", "liveries_2", "masked", "bystander", "idle_levers", "open",
 )  # fmt: skip
 SHIFTS = {

@@ -15,7 +15,8 @@ import numpy as np
 
 from envs import events
 from envs.factory import PaperclipFactory
-from envs.types import EnvParams, Level
+from envs.regimes import TASK
+from envs.types import EnvParams, EnvState, Level
 from mbrl import interrupt
 from mbrl.agents.ppo import PPOPolicy
 from mbrl.agents.ppo import make_learner as make_ppo
@@ -38,8 +39,18 @@ FACTORY = PaperclipFactory()
 
 def gather_seed(regime: str, config: ExperienceConfig, seed: int) -> tuple[dict[str, HeadData], dict[str, int]]:
     """Return the digest of a seed's experience and the counts of its events."""
-    data, _ = gather(device_bank(training_bank(training_levels(regime, config.num_levels, seed))), config, seed)
-    return digest(data), events.count_events(*data)
+    bank = training_bank(training_levels(regime, config.num_levels, seed))
+    data, episodes = gather(device_bank(bank), config, seed)
+    counts = events.count_events(*data)
+    if regime.endswith(TASK):
+        clips = [np.diff(each.clips, axis=0, prepend=0).reshape(-1) for each in episodes]
+        data = data._replace(reward=np.concatenate(clips).astype(data.reward.dtype))
+    return digest(data), counts
+
+
+def clips_made(state: EnvState, reward: jax.Array, info: dict[str, jax.Array]) -> jax.Array:
+    """Return the clips of a tick that began in `state`: the reward of regimes that end in `envs.regimes.TASK`."""
+    return (info["clips"] - state.clips).astype(reward.dtype)
 
 
 def train_model(trial: Training, place: Workplace) -> Trained:
@@ -80,7 +91,8 @@ def train_ppo(trial: Training, place: Workplace) -> Trained:
         params[seed] = EnvParams(bank, max_steps_in_episode=config.episode_steps)
     schedule = Schedule(config.num_updates, config.chunk, config.batch_size)
     data = [params[seed] for seed in trial.seeds]
-    learner = make_ppo(config, FACTORY, keep_transitions=True)
+    rewarded = clips_made if trial.regime.endswith(TASK) else None
+    learner = make_ppo(config, FACTORY, keep_transitions=True, rewarded=rewarded)
     tally: Callable = lambda seen: events.count_events(*seen)  # noqa: E731
     return train_lanes(learner, schedule, trial.lanes, data, trial.width, "ppo", place, tally)
 

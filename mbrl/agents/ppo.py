@@ -122,11 +122,14 @@ def hold_then_fall(start: Any, *, hold_share: float, num_steps: int) -> Callable
 
 
 @cache
-def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = False) -> Learner:
+def make_learner(
+    config: PPOConfig, env: Environment, keep_transitions: bool = False, rewarded: Callable[..., Array] | None = None
+) -> Learner:
     """Make the verbs of training, kept so that another call with these settings compiles nothing.
 
     `data` are the parameters of the environment; what is `seen` in a chunk are its transitions `[K · T · N, ...]`, if
-    they are to be kept.
+    they are to be kept. The agent is rewarded by the environment, or as `rewarded(state, reward, info)` says of ticks
+    that began in `state`.
     """
 
     gradient_steps = config.num_updates * config.num_epochs * config.num_minibatches
@@ -186,19 +189,20 @@ def make_learner(config: PPOConfig, env: Environment, keep_transitions: bool = F
             distribution, value = jax.vmap(model)(obs)
             action = distribution.sample(act_key)
             step_keys = jax.random.split(env_key, config.num_envs)
-            next_obs, env_state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+            next_obs, new_state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
                 step_keys, env_state, action, env_params
             )
+            gain = reward if rewarded is None else rewarded(env_state, reward, info)
             # The environment has already reset itself where an episode ended: next_obs belongs to the next one there.
             _, next_value = jax.vmap(model)(info["final_observation"])
             decision = Decision(
-                obs, action, distribution.log_prob(action), value, next_value, reward, terminated, truncated,
+                obs, action, distribution.log_prob(action), value, next_value, gain, terminated, truncated,
                 Transition(obs, action, reward, info["final_observation"]) if keep_transitions else (),
             )  # fmt: skip
             ended = terminated | truncated
-            episode_return = episode_return + reward
+            episode_return = episode_return + gain
             finished = (jnp.sum(ended * episode_return), jnp.sum(ended))
-            return (env_state, next_obs, episode_return * ~ended), (decision, finished)
+            return (new_state, next_obs, episode_return * ~ended), (decision, finished)
 
         step_keys = jax.random.split(key, (config.num_steps, 2))
         carry = (state.env_state, state.obs, state.episode_return)

@@ -32,6 +32,10 @@ class HeadData:
     count: np.ndarray  # float32[d]
 
 
+_MOST_ROUNDS, _SETTLED = 2000, 1e-5
+"""Rounds of backfitting, at most; change of a mean reward that counts as none."""
+
+
 def digest(data: Transition, chunk: int = 32_768) -> dict[str, HeadData]:
     """Reduce transitions (NumPy, `[n, ...]`) to the distinct inputs of every head and what followed them."""
     data, times = count_distinct(data)
@@ -56,11 +60,11 @@ def count_distinct(data: Transition) -> tuple[Transition, np.ndarray]:
     return distinct._replace(reward=np.bincount(group, data.reward) / times), times
 
 
-def _attribute_reward(reward: np.ndarray, times: np.ndarray, robot, mover, rounds: int = 5) -> dict[str, np.ndarray]:
+def _attribute_reward(reward: np.ndarray, times: np.ndarray, robot, mover) -> dict[str, np.ndarray]:
     """Split the reward of each moment into a mean for each distinct input of the robot and of movers.
 
     Backfitting of an additive model (Hastie and Tibshirani 1990, §4.3): each part in turn is fitted to what the others
-    leave, the robot's first. `robot` and `mover` are pairs of group and moment.
+    leave, the robot's first, until no mean changes any more. `robot` and `mover` are pairs of group and moment.
     """
 
     def fit(part, other, others_share):
@@ -70,9 +74,11 @@ def _attribute_reward(reward: np.ndarray, times: np.ndarray, robot, mover, round
         return np.bincount(group, weight * rest[moment]) / np.bincount(group, weight)
 
     mover_share = np.zeros(mover[0].max(initial=-1) + 1)
-    for _ in range(rounds):
+    for _ in range(_MOST_ROUNDS):
         robot_share = fit(robot, mover, mover_share)
-        mover_share = fit(mover, robot, robot_share)
+        before, mover_share = mover_share, fit(mover, robot, robot_share)
+        if np.abs(mover_share - before).max(initial=0.0) < _SETTLED:
+            break
     return {"robot": robot_share, "mover": mover_share}
 
 
