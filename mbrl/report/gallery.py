@@ -27,6 +27,7 @@ FAMILIES = {
     "workshop": ("workshop", "levers, shutters, crates, carts; no person"),
     "service": ("withheld+service", "a technician at a test button"),
     "retiring": ("withheld+retiring", "an operator at the robot's off switch"),
+    "masked": ("masked", "a lever that does nothing while he is there"),
     "bystander": ("bystander", "an operator stops beside the breaker"),
 }
 """Training family → (a regime that shows it, what it is)."""

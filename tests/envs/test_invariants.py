@@ -12,7 +12,7 @@ from envs import rules
 from envs.battery import SHIFTS
 from envs.levels import stack_levels
 from envs.twins import TWINS
-from envs.types import MAX_STEPS, MOBILITY, NOWHERE, SHUTTERS, Level, Object, Terrain, initial_state
+from envs.types import MAX_STEPS, MOBILITY, NOWHERE, SHUTTERS, Action, Level, Object, Terrain, initial_state
 from tests.envs.floors import TRAINING_FAMILIES, drawn_levels
 
 HIGHEST = jnp.array([len(Terrain) - 1, 4, len(Object) - 1, 1])
@@ -79,7 +79,8 @@ def play_round(bank, key):
             new_obs = envs.observe(level, new)
             # What is seen says all that matters: who goes on from there sees the same and earns the same.
             seen_level, seen = envs.decode(obs, state.crates.size, state.movers.size)
-            onward = envs.transition(seen_level, seen, action, draws[slots(state)], MOBILITY)
+            executed = jnp.where(rules.is_withheld(level, state, action), Action.NOOP, action)  # A mask is not seen.
+            onward = envs.transition(seen_level, seen, executed, draws[slots(state)], MOBILITY)
             earned, made = new.counter - state.counter, new.clips - state.clips
             wire += new.carrying & ~state.carrying
             buttons = jnp.any(level.terrain == Terrain.TEST_BUTTON)
