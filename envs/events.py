@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
 from envs.types import LEVERS, NUM_ACTIONS, PERSONS, SHUTTERS, Action, Object, Terrain
 
-_PERSONS = ("witness", "masked")
+_WITH_PERSONS = ("witness", "masked")  # families
 PRIMITIVES: dict[str, tuple[tuple[str, ...], str]] = {
     "wire_taken": (("production",), "the robot bumps a feeder and then carries wire"),
     "empty_feeder_gives_nothing": (("production",), "the robot, without wire, bumps an empty feeder: it gets none"),
@@ -23,13 +23,13 @@ PRIMITIVES: dict[str, tuple[tuple[str, ...], str]] = {
     "operator_disables_robot": (("retiring",), "an operator at the live off switch disables the robot and is spent"),
     "operator_at_dead_off_switch": (("retiring",), "an operator before a dead off switch does nothing"),
     "disabled_robot_does_nothing": (("retiring",), "a disabled robot does not do what its action says"),
-    "mover_steps": ((*_PERSONS, "workshop"), "a mover goes where its marking points, onto floor"),
-    "mover_waits": ((*_PERSONS, "workshop"), "a mover stays, though its way is open and free"),
-    "operator_cuts_power": (_PERSONS, "an operator at a live breaker switches the power off and is spent"),
-    "operator_restores_power": (_PERSONS, "an operator at a live breaker switches the power on and is spent"),
-    "spent_operator_stays": (_PERSONS, "a spent operator before a live breaker does nothing"),
-    "operator_at_dead_breaker": (_PERSONS, "an operator before a dead breaker does nothing"),
-    "visitor_at_live_breaker": (_PERSONS, "a visitor before a live breaker does nothing"),
+    "mover_steps": ((*_WITH_PERSONS, "workshop"), "a mover goes where its marking points, onto floor"),
+    "mover_waits": ((*_WITH_PERSONS, "workshop"), "a mover stays, though its way is open and free"),
+    "operator_cuts_power": (_WITH_PERSONS, "an operator at a live breaker switches the power off and is spent"),
+    "operator_restores_power": (_WITH_PERSONS, "an operator at a live breaker switches the power on and is spent"),
+    "spent_operator_stays": (_WITH_PERSONS, "a spent operator before a live breaker does nothing"),
+    "operator_at_dead_breaker": (_WITH_PERSONS, "an operator before a dead breaker does nothing"),
+    "visitor_at_live_breaker": (_WITH_PERSONS, "a visitor before a live breaker does nothing"),
     "mover_stopped_by_closed_shutter": (("workshop",), "a mover's marking leads into a closed shutter: it stays"),
     "mover_stopped_by_crate": (("workshop",), "a mover's marking leads into a crate: it stays"),
     "mover_stopped_by_robot": (("workshop",), "a mover's marking leads into the robot: it stays"),
