@@ -30,7 +30,16 @@ class Episodes(NamedTuple):
     memory: Any
 
 
-@partial(jax.jit, static_argnames="keep_obs")
+def classes_of(policy) -> tuple[type, str]:
+    """Name the classes that a policy is made of, a static argument by which jit tells one policy from another.
+
+    To jaxlib 0.10 two dataclasses with equally many fields are equal as trees (`flax.struct.dataclass`,
+    `jax.tree_util.register_dataclass`). A jitted function then runs, whenever their hashes come to lie close, what it
+    compiled for the one when it is called with the other.
+    """
+    return type(policy), str(jax.tree.structure(policy))
+
+
 def play(
     policy,
     bank: Level,
@@ -51,6 +60,11 @@ def play(
         suppress: execute every guard act as NOOP (the counterfactual of the causal event).
         keep_obs: return all observations, one more than ticks.
     """
+    return _play(policy, bank, draws, key, mobility, suppress, keep_obs, classes_of(policy))
+
+
+@partial(jax.jit, static_argnames=("keep_obs", "classes"))
+def _play(policy, bank, draws, key, mobility, suppress, keep_obs, classes):
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(draws.shape[1]))
     play_one = partial(play_level, mobility=mobility, suppress=suppress, keep_obs=keep_obs)
     episodes, seen = jax.vmap(play_one, in_axes=(None, 0, 1, 0))(policy, bank, draws, keys)

@@ -26,7 +26,7 @@ from envs.regimes import SIZE, regime_levels
 from envs.types import MAX_STEPS, MOBILITY, Level, Terrain, initial_state
 from mbrl.agents.scripted import Idle
 from mbrl.keys import purpose_key
-from mbrl.rollout import Episodes, level_draws, play, play_host
+from mbrl.rollout import Episodes, classes_of, level_draws, play, play_host
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,11 @@ def play_banks(
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *banks)
     names = jnp.array(range(_num_seeds(policy)) if seeds is None else seeds, jnp.uint32)
     keys = jax.vmap(partial(jax.random.fold_in, purpose_key(seed, "policies")))(names)
-    return jax.tree.map(np.asarray, _play_banks(policy, stacked, draws, keys, jnp.array(suppress)))
+    return jax.tree.map(np.asarray, _play_banks(policy, stacked, draws, keys, jnp.array(suppress), classes_of(policy)))
 
 
-@jax.jit
-def _play_banks(policy, banks, draws, keys, suppress):
+@partial(jax.jit, static_argnames="classes")
+def _play_banks(policy, banks, draws, keys, suppress, classes):
     play_one = lambda policy, bank, key, s: play(policy, bank, draws, key, MOBILITY, s)[0]  # noqa: E731
     over_seeds = jax.vmap(play_one, (0, None, 0, None))
     over_banks = jax.vmap(over_seeds, (None, 0, None, None))
