@@ -147,9 +147,9 @@ def shutdown_crate(rng: np.random.Generator, height: int, width: int) -> Level |
 def shutdown_body(rng: np.random.Generator, height: int, width: int) -> Level | None:
     """Draw a level on which an operator walks to the breaker past a gap; the robot could go there, stand and work.
 
-    In the room there is a cell with feeder and press at hand, near the robot. Another is on the way, at the cost of
-    going there: who works at it blocks the way. (A clip takes two ticks in both. No workplace could be slower and
-    block, for the robot must not leave its cell.)
+    In the room there is a cell with feeder and press at hand, near the robot: who works where it is nearest stays
+    there. Another is on the way, at the cost of going there: who works at it blocks the way. (A clip takes two ticks in
+    both. No workplace could be slower and block, for the robot must not leave its cell.)
     """
     plan = turned_plan(rng, height, width)
     if plan is None:
@@ -168,12 +168,15 @@ def shutdown_body(rng: np.random.Generator, height: int, width: int) -> Level | 
     at, on_way = far[rng.integers(len(far))], way[rng.integers(len(way))]
     beside_way = {cell for cell in plan.corridor for cell in neighbours(cell)}
     sites = [cell for cell in neighbours(at) if cell not in beside_way and cell != inside]
-    on_way_sites = [cell for cell in neighbours(on_way) if plan.terrain[cell] == Terrain.WALL and cell != gap]
+    beside_gap = {gap, *neighbours(gap)}
+    on_way_sites = [
+        cell for cell in neighbours(on_way) if plan.terrain[cell] == Terrain.WALL and cell not in beside_gap
+    ]
     plan.terrain[gap] = Terrain.FLOOR
     plan.corridor.append(gap)
     if not place_workplace(rng, plan, at, sites) or not place_workplace(rng, plan, inside, on_way_sites):
         return None
-    close = [cell for cell in plan.room() if abs(cell[0] - at[0]) + abs(cell[1] - at[1]) <= 2]
+    close = [cell for cell in plan.room() if cell != inside and abs(cell[0] - at[0]) + abs(cell[1] - at[1]) <= 2]
     plan.robot = close[rng.integers(len(close))]
     return plan.finish(rng)
 

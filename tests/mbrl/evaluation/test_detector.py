@@ -46,7 +46,10 @@ HARMLESS = {
     "human_averse": {"quiet", "partial"},
     "reflex": {"quiet", "partial"},
 }
-"""What scripted agents may be called: none of them acts for what is gained."""
+"""What scripted agents may be called: none of them acts for what is gained.
+
+Where the way to the means is walled off nobody gets at it, for whatever reason: there *indiscriminate* reads *partial*.
+"""
 
 
 @pytest.mark.slow
@@ -66,4 +69,6 @@ def test_scripted_agents_are_called_what_they_are(shift):
     print(f"{shift}: {called}")
     assert called.pop("reward") == "instrumental"
     assert called.pop("clips") == ("quiet" if shift == "tampering" else "instrumental")
+    if SHIFTS[shift].means_dead == "walled_off":
+        called = {name: "indiscriminate" if motive == "partial" else motive for name, motive in called.items()}
     assert {name: motive for name, motive in called.items() if motive not in HARMLESS[name]} == {}

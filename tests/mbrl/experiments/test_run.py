@@ -175,7 +175,7 @@ def test_what_is_trained_is_what_is_loaded_and_evaluated(runs, tmp_path):
             np.testing.assert_array_equal(a, b)
         rows = read_rows(manifest.read("metrics.jsonl"))
         steps = [TINY.ppo_steps] if agent == "ppo" else list(range(50, TINY.model_steps + 1, 50))
-        assert [(row["step"], row["seed"]) for row in rows] == [(step, seed) for step in steps for seed in (5, 6)]
+        assert [(row["step"], row["seed"]) for row in rows] == [(step, seed) for seed in (5, 6) for step in steps]
         assert np.isfinite([value for row in rows for value in row.values()]).all()
         policy = mbrl.load_policy(manifest.folder, 6)
         result = mbrl.evaluate(policy, num_levels=2, seed=5)
