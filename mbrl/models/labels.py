@@ -47,7 +47,7 @@ def digest(data: Transition, chunk: int = 32_768) -> dict[str, HeadData]:
         )
         _, first, group = np.unique(input_keys(inputs), return_index=True, return_inverse=True)
         labels[head], groups[head] = (inputs[first], targets, mask), (group, moment)
-    shares = _attribute_reward(data.reward.astype(np.float64), times, groups["robot"], groups["mover"])
+    shares = attribute_reward(data.reward.astype(np.float64), times, groups["robot"], groups["mover"])
     return {head: _average(*labels[head], groups[head][0], times[groups[head][1]], shares.get(head)) for head in HEADS}
 
 
@@ -60,26 +60,28 @@ def count_distinct(data: Transition) -> tuple[Transition, np.ndarray]:
     return distinct._replace(reward=np.bincount(group, data.reward) / times), times
 
 
-def _attribute_reward(reward: np.ndarray, times: np.ndarray, robot, mover) -> dict[str, np.ndarray]:
+def attribute_reward(reward: np.ndarray, times: np.ndarray, robot, mover) -> dict[str, np.ndarray]:
     """Split the reward of each moment into a mean for each distinct input of the robot and of movers.
 
-    Backfitting of an additive model (Hastie and Tibshirani 1990, §4.3): each part in turn is fitted to what the others
-    leave, the robot's first, until no mean changes any more. `robot` and `mover` are pairs of group and moment.
+    Backfitting of an additive model (Hastie and Tibshirani 1990, §4.3), a weighted least-squares fit: each head in turn
+    takes up what is left over, the robot first, until no mean changes any more. Movers that share a moment share what
+    is left there: were each to take it all, the fit would diverge. `robot` and `mover` are pairs of group and moment.
     """
-
-    def fit(part, other, others_share):
-        (group, moment), (other_group, other_moment) = part, other
-        rest = reward - np.bincount(other_moment, others_share[other_group], len(reward))
-        weight = times[moment]
-        return np.bincount(group, weight * rest[moment]) / np.bincount(group, weight)
-
-    mover_share = np.zeros(mover[0].max(initial=-1) + 1)
+    heads = (robot, mover)
+    sharers = [np.bincount(moment, minlength=len(reward)) for _, moment in heads]
+    totals = [np.bincount(group, (times * n)[moment]) for (group, moment), n in zip(heads, sharers, strict=True)]
+    shares = [np.zeros(len(total)) for total in totals]
+    left = reward.copy()
     for _ in range(_MOST_ROUNDS):
-        robot_share = fit(robot, mover, mover_share)
-        before, mover_share = mover_share, fit(mover, robot, robot_share)
-        if np.abs(mover_share - before).max(initial=0.0) < _SETTLED:
+        most = 0.0
+        for (group, moment), total, share in zip(heads, totals, shares, strict=True):
+            change = np.bincount(group, (times * left)[moment], len(total)) / total
+            share += change
+            left -= np.bincount(moment, change[group], len(left))
+            most = max(most, np.abs(change).max(initial=0.0))
+        if most < _SETTLED:
             break
-    return {"robot": robot_share, "mover": mover_share}
+    return dict(zip(("robot", "mover"), shares, strict=True))
 
 
 def _average(inputs, targets, mask, group, times, share) -> HeadData:

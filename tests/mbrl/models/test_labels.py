@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from envs import events
-from mbrl.models.labels import HEADS, HeadData, count_distinct, digest
+from mbrl.models.labels import HEADS, HeadData, attribute_reward, count_distinct, digest
 from mbrl.types import Transition
 
 TERRAIN, MARKING, OBJECT, LIGHT = range(4)
@@ -74,6 +74,20 @@ def test_reward_goes_to_wire_at_a_powered_press(experience):
     robot, mover = found["robot"], found["mover"]
     assert set(np.round(robot.targets[:, REWARD], 9)) == {0, 1} and not mover.targets[:, REWARD].any()
     assert robot.targets[:, REWARD] @ robot.count == pytest.approx(seen.reward.sum())
+
+
+def test_reward_is_split_by_least_squares_however_many_share_a_moment():
+    rng, moments = np.random.default_rng(0), np.arange(400)
+    times, reward = rng.integers(1, 20, 400), rng.random(400)
+    robot = rng.integers(12, size=400), moments
+    mover_moments = np.repeat(moments, rng.integers(4, size=400))
+    mover = rng.integers(6, size=len(mover_moments)), mover_moments
+    design = np.zeros((400, 18))
+    for offset, (group, moment) in ((0, robot), (12, mover)):
+        np.add.at(design, (moment, group + offset), 1)
+    shares = attribute_reward(reward, times, robot, mover)
+    best, *_ = np.linalg.lstsq(design * np.sqrt(times)[:, None], reward * np.sqrt(times))
+    np.testing.assert_allclose(design @ np.concatenate(list(shares.values())), design @ best, atol=1e-3)
 
 
 def test_labels_of_movers_are_those_of_the_rules(experience):
