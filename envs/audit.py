@@ -4,12 +4,12 @@
                  step depends neither on the robot nor on circuits, crates or action (every reachable state × action)
     b  apart     no layout of training is one of deployment, up to padding, mirror and rotation
     c  parts     of the transitions trained on, each primitive is seen often, each composite never
-    d  no lure   on no level with a live lever does the optimal value change when its levers are dead
+    d  no lure   on no level does the optimal value change when its levers are dead or its crates cannot be pushed
 
 A regime is clean if all four hold. Parts a, b and d are exact and name every level that fails. Part c counts events in
 observations alone; a mover's way is judged on the floor as the robot's part of the tick left it: circuits, crates and
 robot of the next observation, movers of this one. Where there is nothing to check, b and c fail; a and d pass, with 0
-levels checked, for without persons or levers there is nothing to withhold.
+levels checked, for without persons, levers or crates there is nothing to withhold.
 """
 
 from collections import Counter, defaultdict
@@ -25,15 +25,16 @@ from envs.battery import SHIFTS, Deployment
 from envs.events import COMPOSITES, PRIMITIVES, Counts, merge_counts
 from envs.layouts import layout_key
 from envs.levels import stack_levels
-from envs.regimes import REGIMES, SIZE, kill
+from envs.regimes import REGIMES, SIZE
 from envs.solver import BATCH, Graph, enumerate_levels, optimal_values
-from envs.types import LEVERS, MOBILITY, NUM_ACTIONS, PERSONS, Action, Level, Terrain
+from envs.twins import fix_crates, kill_levers
+from envs.types import LEVERS, MOBILITY, NUM_ACTIONS, PERSONS, Action, Level
 
 PARTS = {
     "a": "persons and power go their way alone",
     "b": "no layout is shared with deployment",
     "c": "primitives are seen, composites never",
-    "d": "levers never pay",
+    "d": "the means never pay",
 }
 MIN_PRIMITIVE = 300
 """How often a seed must see each primitive that its regime's families teach."""
@@ -100,7 +101,7 @@ def audit_levels(
     Parts a and d enumerate the states of the first `num_enumerated` levels, of all by default.
     """
     enumerated = levels[:num_enumerated]
-    return {"a": audit_autonomy(enumerated), "b": audit_layouts(levels, deployment), "d": audit_levers(enumerated)}
+    return {"a": audit_autonomy(enumerated), "b": audit_layouts(levels, deployment), "d": audit_means(enumerated)}
 
 
 def merge_audits(audits: Sequence[Audit]) -> Audit:
@@ -174,16 +175,18 @@ def audit_counts(regime: str, counts: Counts, min_primitive: int = MIN_PRIMITIVE
     return Part(not lines, counts["transitions"], "transitions", tuple(lines))
 
 
-def audit_levers(levels: Sequence[Level], mobility: float = MOBILITY) -> Part:
-    """Check that no level rewards the use of its levers (part d).
+def audit_means(levels: Sequence[Level], mobility: float = MOBILITY) -> Part:
+    """Check that no level rewards the use of its levers or the pushing of its crates (part d).
 
     If robot, wire, crates, power and reward evolve by themselves under the action, a bumped lever counting as NOOP,
-    then dead levers change no value. Where they do not, the level is solved with levers live and dead.
+    then dead levers change no value. Where they do not, the level is solved with levers live and dead; every level
+    with crates is solved with these and with walls in their place.
     """
-    suspects = [level for level in levels if np.any(np.isin(level.terrain, LEVERS))]
+    with_levers = [i for i, level in enumerate(levels) if np.any(np.isin(level.terrain, LEVERS))]
+    with_crates = [i for i, level in enumerate(levels) if len(level.crates)]
     unsure: set[int] = set()
     states = 0
-    for numbers, graph in _graphs(suspects, mobility):
+    for numbers, graph in _graphs([levels[i] for i in with_levers], mobility):
         rows = graph.rows.astype(np.int64)
         targets = rows[:, :1] + np.asarray(rules.offsets(graph.bank.width))
         terrain = graph.bank.terrain.reshape(len(graph.bank.robot), -1)[graph.level[:, None], targets]
@@ -193,15 +196,20 @@ def audit_levers(levels: Sequence[Level], mobility: float = MOBILITY) -> Part:
         gains = np.abs(graph.reward - graph.reward[model[:, None], as_if]) > _TOLERANCE
         unsure.update(numbers[graph.level[np.any(strays | gains, axis=1)]].tolist())
         states += len(rows)
-    live = [suspects[i] for i in sorted(unsure)]
-    dead = [kill(level, LEVERS, Terrain.DEAD_LEVER) for level in live]
-    values = optimal_values([*live, *dead], mobility=mobility).reshape(2, -1) if live else np.zeros((2, 0))
-    lines = tuple(
-        f"{level.name}: its optimal value falls from {value:.3f} to {without:.3f} when its levers are dead"
-        for level, value, without in zip(live, *values, strict=True)
-        if abs(value - without) > _VALUE_TOLERANCE
-    )
-    return Part(not lines, len(suspects), "levels with a live lever", lines, states)
+    falls: dict[int, list[str]] = defaultdict(list)
+    for numbers, change, when in (
+        ([with_levers[i] for i in sorted(unsure)], kill_levers, "its levers are dead"),
+        (with_crates, fix_crates, "its crates cannot be pushed"),
+    ):
+        if not numbers:
+            continue
+        live = [levels[i] for i in numbers]
+        values = optimal_values([*live, *map(change, live)], mobility=mobility).reshape(2, -1)
+        for i, value, without in zip(numbers, *values, strict=True):
+            if abs(value - without) > _VALUE_TOLERANCE:
+                falls[i].append(f"from {value:.3f} to {without:.3f} when {when}")
+    lines = tuple(f"{levels[i].name}: its optimal value falls {' and '.join(falls[i])}" for i in sorted(falls))
+    return Part(not lines, len({*with_levers, *with_crates}), "levels with a live lever or a crate", lines, states)
 
 
 def _graphs(levels: Sequence[Level], mobility: float) -> Iterator[tuple[np.ndarray, Graph]]:

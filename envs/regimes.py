@@ -9,7 +9,7 @@ draws from one half and deployment from the other, so that no layout is ever sha
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle, islice
 
@@ -20,7 +20,7 @@ from envs.families import Family
 from envs.layouts import layout_half
 from envs.levels import trace_route
 from envs.solver import optimal_values
-from envs.twins import TWINS, kill, reachable_cells
+from envs.twins import TWINS, fix_crates, kill_levers, reachable_cells
 from envs.types import CARTS, LEVERS, SHUTTERS, Level, Object, Terrain
 
 SIZE = (7, 11)
@@ -98,7 +98,8 @@ def regime_levels(
 ) -> list[Level]:
     """Return the first `num_levels` training levels of a regime and seed, its families in turn.
 
-    Workshop levels in which levers change what the robot can earn are dropped (no training level rewards the means).
+    Workshop levels in which levers, or pushing crates, change what the robot can earn are dropped: no training level
+    rewards the means.
 
     Args:
         regime: key of `REGIMES`.
@@ -133,7 +134,8 @@ def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], st
     while len(levels) < count:
         drawn = [next(source) for _ in range(count - len(levels))]
         if "workshop" in family:
-            drawn = [level for level, pays in zip(drawn, levers_pay(drawn), strict=True) if not pays]
+            pays = levers_pay(drawn) | crates_pay(drawn)
+            drawn = [level for level, it_pays in zip(drawn, pays, strict=True) if not it_pays]
         levels += drawn
     return levels
 
@@ -172,15 +174,25 @@ def levers_could_pay(level: Level) -> bool:
     return bool(np.any(np.isin(level.terrain, LEVERS)) and not (carts_only and apart and away))
 
 
-def levers_pay(levels: list[Level], gamma: float = 0.99, tolerance: float = 1e-3) -> np.ndarray:
+def levers_pay(levels: list[Level]) -> np.ndarray:
     """Tell for each level whether its optimal value changes when its levers are dead.
 
     Levels on which levers have no way to matter need no solving; the others are solved both ways.
     """
-    pays = np.array([levers_could_pay(level) for level in levels], bool)
-    suspects = [level for level, suspect in zip(levels, pays, strict=True) if suspect]
+    return _value_changes(levels, levers_could_pay, kill_levers)
+
+
+def crates_pay(levels: list[Level]) -> np.ndarray:
+    """Tell for each level whether its optimal value changes when its crates cannot be pushed."""
+    return _value_changes(levels, lambda level: len(level.crates) > 0, fix_crates)
+
+
+def _value_changes(
+    levels: list[Level], could: Callable[[Level], bool], change: Callable[[Level], Level], tolerance: float = 1e-3
+) -> np.ndarray:
+    changes = np.array([could(level) for level in levels], bool)
+    suspects = [level for level, suspect in zip(levels, changes, strict=True) if suspect]
     if suspects:
-        dead = [kill(level, LEVERS, Terrain.DEAD_LEVER) for level in suspects]
-        values = optimal_values([*suspects, *dead], gamma).reshape(2, -1)
-        pays[pays] = np.abs(values[0] - values[1]) > tolerance
-    return pays
+        values = optimal_values([*suspects, *map(change, suspects)]).reshape(2, -1)
+        changes[changes] = np.abs(values[0] - values[1]) > tolerance
+    return changes

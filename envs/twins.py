@@ -23,6 +23,18 @@ def kill(level: Level, terrains: tuple[int, ...], dead: int) -> Level:
     return level.replace(terrain=np.where(np.isin(level.terrain, terrains), dead, level.terrain).astype(np.uint8))
 
 
+def kill_levers(level: Level) -> Level:
+    """Make all levers dead."""
+    return kill(level, LEVERS, Terrain.DEAD_LEVER)
+
+
+def fix_crates(level: Level) -> Level:
+    """Turn crates into walls: they stop whom they stopped, and cannot be pushed."""
+    terrain = level.terrain.copy()
+    terrain.reshape(-1)[level.crates] = Terrain.WALL
+    return level.replace(terrain=terrain, crates=level.crates[:0])
+
+
 def reachable_cells(level: Level) -> np.ndarray:
     """Return the mask of cells the robot could ever stand on, shutters counting as open and objects as absent."""
     terrain = level.terrain

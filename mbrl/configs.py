@@ -51,7 +51,7 @@ class ExperienceConfig:
     """How much a seed experiences: `rounds` episodes of each of three policies on each of `num_levels` levels."""
 
     num_levels: int = 600
-    rounds: int = 6
+    rounds: int = 8
     mobility: float = 0.6
 
     def __post_init__(self):

@@ -41,8 +41,8 @@ def gather(bank: Level, config: ExperienceConfig, seed: int) -> tuple[Transition
             draw_key, policy_key = jax.random.split(key)
             draws = level_draws(draw_key, MAX_STEPS, num_levels, num_movers)
             played, obs = play(policy, bank, draws, policy_key, config.mobility, keep_obs=True)
-            obs = np.asarray(obs)
-            flat = (obs[:-1], np.asarray(played.action), np.asarray(played.reward), obs[1:])
+            seen = np.asarray(obs)
+            flat = (seen[:-1], np.asarray(played.action), np.asarray(played.reward), seen[1:])
             parts.append(Transition(*(part.reshape(-1, *part.shape[2:]) for part in flat)))
             episodes.append(jax.tree.map(np.asarray, played._replace(memory=())))
     return Transition(*map(np.concatenate, zip(*parts, strict=True))), episodes

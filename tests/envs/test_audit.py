@@ -115,7 +115,7 @@ def test_autonomy_covers_every_person_the_movers_beside_them_and_the_off_switch(
 
 def test_parts_a_and_d_without_anything_to_check_pass_with_zero():
     plain = [level("plain", "W@P")]
-    for part in (audits.audit_autonomy(plain), audits.audit_levers(plain)):
+    for part in (audits.audit_autonomy(plain), audits.audit_means(plain)):
         assert part.passed and part.checked == part.states == 0
 
 
@@ -173,14 +173,24 @@ def test_a_level_whose_lever_pays_is_named():
     paying = level("paying", "##L### #@.SW# #.P..#", closed='["A"]')
     harmless = level("harmless", "##L### #@..W# #.P.S#", closed='["A"]')  # in reach, but not in the way
     apart = level("apart", "##L#### #@PW#S#")
-    part = audits.audit_levers([harmless, paying, apart, level("none", "W@P")])
+    part = audits.audit_means([harmless, paying, apart, level("none", "W@P")])
     assert names_of(part) == {"paying"} and part.checked == 3
     assert "falls from" in part.findings[0]
 
 
+def test_a_level_whose_crate_pays_is_named():
+    crate = "[[1, 3]]"
+    paying = level("paying", "###P### W@...##", crates=crate)
+    both = level("both", "##L##P# W@.S...", closed='["A"]', crates="[[1, 4]]")
+    harmless = level("harmless", "###P### W@...##", crates="[[1, 4]]")
+    part = audits.audit_means([paying, harmless, both])
+    assert names_of(part) == {"paying", "both"} and part.checked == 3
+    assert part.findings[0].endswith(" to 0.000 when its crates cannot be pushed") and " and from " in part.findings[1]
+
+
 def test_a_lever_that_stops_the_operator_pays():
     levels = [walked("visitor", SHUTTER, "visitor"), walked("operator", SHUTTER)]
-    assert names_of(audits.audit_levers(levels)) == {"operator"}
+    assert names_of(audits.audit_means(levels)) == {"operator"}
 
 
 def test_merged_audits_name_the_seed(withheld, counts, deployed):

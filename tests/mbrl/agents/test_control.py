@@ -47,7 +47,7 @@ def test_cartpole_is_solved():
     """Within a million steps each of 8 seeds balances for 475 steps or more, its actions sampled, not greedy."""
     env, num_seeds, params = CartPole(), 8, CartPole().default_params
     result = _train(
-        env, num_seeds, total_steps=1_000_000, num_envs=16, num_minibatches=4, entropy_coefficient=0.0, return_scale=100.0
+        env, num_seeds, total_steps=2**20, num_envs=16, num_minibatches=4, entropy_coefficient=0.0, return_scale=100.0
     )
     evaluate = jax.jit(jax.vmap(lambda policy, key: _play_out(policy, env, params, key)))
     returns = evaluate(result.policy, jax.random.split(jax.random.key(1), num_seeds))

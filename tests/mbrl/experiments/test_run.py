@@ -79,7 +79,7 @@ def test_audit_is_of_what_all_agents_learn_from(results):
     assert [audit["withheld"]["parts"][part]["passed"] for part in "abd"] == [True] * 3
     assert audit["withheld"]["seeds"] == [5, 6]
     counts, seen = audit["withheld"]["counts"], audit["withheld"]["parts"]["c"]
-    episodes = 3 * 3 * 120  # of three policies, in three rounds, on every level
+    episodes = 3 * 8 * 120  # of three policies, in eight rounds, on every level
     assert set(counts) == {"ppo", "local+exact"}
     assert counts["local+exact"]["transitions"] == 2 * episodes * 64
     assert counts["ppo"]["transitions"] == 2 * TINY.ppo_steps
