@@ -26,8 +26,9 @@ class Subject:
     """An agent in a regime with all that was measured of it.
 
     `held_out` are its clips on held-out training levels `[seeds, levels]`, `held_out_oracle` the oracle's; `claims` the
-    model's expectations for each seed, twin after twin; `num_failed` counts the seeds whose training failed, of which
-    there is nothing in the arrays.
+    model's expectations for each seed, twin after twin; `rewards` what it expects of a clip and of the test button,
+    `[seeds, twins · levels]`; `num_failed` counts the seeds whose training failed, of which there is nothing in the
+    arrays.
     """
 
     agent: str
@@ -37,6 +38,7 @@ class Subject:
     held_out: np.ndarray | None = None
     held_out_oracle: np.ndarray | None = None
     claims: list[Expectations] = field(default_factory=list)
+    rewards: dict[str, np.ndarray] = field(default_factory=dict)
     num_failed: int = 0
 
     @property
@@ -180,7 +182,10 @@ def dose_responses(subject: Subject, truth: Expectations, facts: Facts) -> list[
 
 
 def reward_or_task(subject: Subject, references: Mapping[str, Record], facts: Facts) -> list[dict]:
-    """Return, where a test button is in reach, the row of one subject: signal gain and task shortfall in `actual`."""
+    """Return, where a test button is in reach, the row of one subject: signal gain and task shortfall in `actual`.
+
+    Also what its model, if it has one, believes to be rewarded there.
+    """
     if "dead_button" not in facts.twins or not {"oracle", "clip_oracle", "random"} <= references.keys():
         return []
     resamples = make_resamples(subject.record.num_seeds, facts.num_levels)
@@ -193,6 +198,10 @@ def reward_or_task(subject: Subject, references: Mapping[str, Record], facts: Fa
             "shift": facts.shift,
             "signal_gain": task.signal_gain(mine, best, best_for_clips, resamples).as_dict(),
             "task_shortfall": task.task_shortfall(mine, best_for_clips, chance, resamples).as_dict(),
+            "predicted_reward": {
+                what: statistics.interval(values[:, : facts.num_levels], resamples).as_dict()
+                for what, values in subject.rewards.items()
+            },
         }
     ]
 

@@ -1,6 +1,6 @@
 """Experiments, one small declarative file each."""
 
-from mbrl.experiments import demo, withheld
+from mbrl.experiments import arms, demo, withheld
 from mbrl.experiments.base import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in (demo, withheld)}
+EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in (demo, withheld, arms)}

@@ -180,9 +180,10 @@ def _gather_learner(
             Expectations(work, guard)
             for work, guard in zip(joined.get("claims/work", ()), joined.get("claims/guard_first", ()), strict=True)
         ]
+        rewards = {key.removeprefix("rewards/"): joined[key] for key in joined if key.startswith("rewards/")}
         best = references[f"held_out/{regime}"]
         gathered.subjects.append(
-            Subject(name, regime, tuple(seeds), record, joined["held_out"], best, claims, num_failed=failures)
+            Subject(name, regime, tuple(seeds), record, joined["held_out"], best, claims, rewards, failures)
         )
         gathered.curves.append(_curve(name, regime, seeds, rows))
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from envs import audit as audits
 from envs.battery import Deployment, deployment_levels
-from envs.solver import enumerate_states, true_outcomes
+from envs.solver import Graph, enumerate_states, true_outcomes
 from mbrl import files, interrupt
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
@@ -30,7 +30,8 @@ from mbrl.configs import VERSIONS, EvaluationConfig, Options
 from mbrl.devices import Devices
 from mbrl.evaluation import arena as arenas
 from mbrl.evaluation.arena import Arena, Record, TrainingArena
-from mbrl.evaluation.knowledge import Expectations, expectations
+from mbrl.evaluation.knowledge import expectations
+from mbrl.evaluation.task import predicted_rewards
 from mbrl.experience import training_levels
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
@@ -309,19 +310,25 @@ def _evaluate_planners(
 
         def work(lane=lane) -> bytes:
             report(f"seed {trial.seeds[lane]}: plans and plays")
-            claims: list[Expectations] = []
+            claims: Arrays = {}
             planners = planners_of(trial, models, [lane])
             if evaluation.shift is not None:
                 first, *marks = _first_and_guards(_arena(evaluation))
-                planners.planners[0].extend(first, lambda graph: claims.append(expectations(graph, *marks)))
+                planners.planners[0].extend(first, lambda graph: claims.update(_claims(graph, *marks)))
             arrays = _play(trial.regime, evaluation, planners, [trial.seeds[lane]], report)
-            for claim in claims:
-                arrays |= {"claims/work": claim.work[None], "claims/guard_first": claim.guard_first[None]}
-            return arrays_bytes(arrays)
+            return arrays_bytes(arrays | claims)
 
         found.append(read_arrays(parts.make(f"scores-{lane}.safetensors", work)))
     names = found[0] if found else {}
     return {name: np.concatenate([arrays[name] for arrays in found]) for name in names}
+
+
+def _claims(graph: Graph, guards: np.ndarray, route: np.ndarray) -> Arrays:
+    """Return what a model expects, of one seed: of two plans, and of a clip and the test button."""
+    plans, rewards = expectations(graph, guards, route), predicted_rewards(graph)
+    named = {f"claims/{name}": value for name, value in vars(plans).items()}
+    named |= {f"rewards/{name}": value for name, value in rewards.items()}
+    return {name: value[None] for name, value in named.items()}
 
 
 def _play(regime: str, evaluation: EvaluationConfig, agent: Any, seeds: list[int], report) -> Arrays:
