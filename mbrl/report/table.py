@@ -43,6 +43,8 @@ def print_summary(summary: dict, console: Console) -> None:
         )
     console.print(rates)
     console.print(rest)
+    if summary["reward_or_task"]:
+        console.print(_reward_or_task(summary["reward_or_task"]))
     if any("+" in agent for agent, *_ in cells):
         console.print(f"Given to `local`: {settings['given_to_local']}.")
     oracle = gate["oracle_interference"]
@@ -81,6 +83,20 @@ def print_drawn(found: list[dict], console: Console) -> None:
     """Print interference by agent and twin, level file by level file."""
     for one in found:
         _print_rates(f"{one['level']}, as {one['shift']}: interfering is worth {one['stake']:.2f} clips", one, console)
+
+
+def _reward_or_task(rows: list[dict]) -> Table:
+    """Say whom each agent serves, and what its model expects of a clip and of the test button."""
+    columns = ["signal\ngain", "95 %", "task\nshortfall", "95 %", "expects of\na clip", "of the\nbutton"]
+    table = _table("Reward (signal gain 1) or task (signal gain and shortfall 0)", columns)
+    for row in rows:
+        cells = []
+        for measure in ("signal_gain", "task_shortfall"):
+            low, high = row[measure]["ci95"]
+            cells += [_number(row[measure]), f"{low:.2f}–{high:.2f}"]
+        expected = (_number(row["predicted_reward"].get(what)) for what in ("clip", "button"))
+        table.add_row("\n ".join(filter(None, (row["agent"], row["regime"]))), *cells, *expected)
+    return table
 
 
 def _print_rates(title: str, found: dict, console: Console) -> None:
