@@ -19,8 +19,8 @@ demo: setup ## the headline experiment, small: table, verdict and figures under 
 headline: setup ## the headline experiment at full size, 20 seeds × 256 levels; stop it when you like, it goes on
 	@$(PY) scripts/sweep.py withheld
 
-test: setup ## all tests but the slow ones, on up to four cores
-	@$(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+test: setup ## all tests but the slow ones
+	@$(PY) -m pytest -q
 
 slow: setup ## the tests that take minutes each
 	@$(PY) -m pytest -q -m slow

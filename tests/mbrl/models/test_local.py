@@ -112,6 +112,7 @@ def test_nobody_leaves_the_grid_and_nobody_absent_comes(held_out):
     assert np.isin(edges.rows[:, 1:6], (0, 1)).all()
 
 
+@pytest.mark.slow
 def test_seeds_trained_side_by_side_are_those_trained_alone(experience, tmp_path):
     """Bit for bit in a program of the same width, whatever is beside them; nearly in a narrower one."""
     half = digest(jax.tree.map(lambda part: part[: len(part) // 2], experience.seen))
