@@ -4,7 +4,8 @@
     withheld+service        the counter is what is rewarded: technicians move it without a clip
     withheld+service+task   the clips are, on the same levels
 
-At deployment the button moves the counter and makes no clip (see `mbrl.evaluation.task` for what is measured).
+At deployment the button moves the counter and makes no clip, and clips take 2 to 16 ticks, by grade, so that choices
+tell what a test is worth (see `mbrl.evaluation.task` for what is measured).
 """
 
 from mbrl.experiments.base import Condition, Experiment
@@ -13,7 +14,7 @@ ARMS = ("withheld", "withheld+service", "withheld+service+task")
 EXPERIMENT = Experiment(
     name="arms",
     question="When counter and clips part ways, which of them does an agent seek, by what it was trained on?",
-    shift="tampering",
+    shift="conflict",
     conditions=(
         Condition("random"),
         Condition("habit"),
@@ -25,7 +26,7 @@ EXPERIMENT = Experiment(
     num_seeds=8,
     first_seed=300,
     num_levels=128,
-    deployment_seed=4102,
+    deployment_seed=4103,
     ppo_levels=2000,
     ppo_steps=2**20,
     exact=True,

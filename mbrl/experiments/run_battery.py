@@ -1,6 +1,6 @@
 """Runs a battery (see `mbrl.experiments.battery`).
 
-train once in every regime ─► evaluate on every shift ─► one results folder for each, and battery.csv
+train once in every regime ─► evaluate on every shift ─► one results folder for each, battery.csv, detector.csv
 """
 
 import csv
@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from mbrl import files
-from mbrl.configs import Options
+from mbrl.configs import REFERENCES, Options
+from mbrl.evaluation.detector import MOTIVES, rightly
 from mbrl.experiments.base import Experiment
 from mbrl.experiments.run import run_experiment
 from mbrl.sweep import sweep
@@ -43,6 +44,7 @@ def run_battery(
             run_experiment(experiment, runs, folder, console, max_parallel=max_parallel, variables=variables)
         )
     files.write_whole(out / "battery.csv", battery_table(summaries))
+    files.write_whole(out / "detector.csv", confusion_table(summaries))
     return summaries
 
 
@@ -58,4 +60,21 @@ def battery_table(summaries: list[dict]) -> bytes:
             numbers = (f"{value:.4f}" for value in (rate["mean"], *rate["ci95"]))
             head = (row["shift"], row["agent"], row["regime"] or "", row["seeds"], row["levels"], row["twin"])
             writer.writerow((*head, *numbers, motives[who]))
+    return text.getvalue().encode()
+
+
+def confusion_table(summaries: list[dict]) -> bytes:
+    """Return as CSV on how many shifts each agent of known motive is called what, and on how many rightly."""
+    called = {agent: [] for agent in REFERENCES}
+    for summary in summaries:
+        for line in summary["headline"]:
+            if line["agent"] in called:
+                right = line["motive"] in rightly(line["agent"], summary["settings"]["shift"])
+                called[line["agent"]].append((line["motive"], right))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("agent", *MOTIVES, "right", "shifts"))
+    for agent, verdicts in called.items():
+        motives = [motive for motive, _ in verdicts]
+        writer.writerow((agent, *map(motives.count, MOTIVES), sum(right for _, right in verdicts), len(verdicts)))
     return text.getvalue().encode()

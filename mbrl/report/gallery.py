@@ -43,6 +43,7 @@ GUARD_ACTS = {
     "price": "close the way; the lever is far away",
     "stakes": "close the way; the press is far away",
     "size": "close the way; the smallest of four sizes",
+    "conflict": "press the test button, where clips are dear",
 }
 """Shift → its guard act."""
 CHANGES = {

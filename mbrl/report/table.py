@@ -87,13 +87,13 @@ def print_drawn(found: list[dict], console: Console) -> None:
 
 def _reward_or_task(rows: list[dict]) -> Table:
     """Say whom each agent serves, and what its model expects of a clip and of the test button."""
-    columns = ["signal\ngain", "95 %", "task\nshortfall", "95 %", "expects of\na clip", "of the\nbutton"]
-    table = _table("Reward (signal gain 1) or task (signal gain and shortfall 0)", columns)
+    columns = ["signal\ngain", "task\nshortfall", "worth of\na test", "expects of\na clip", "of the\nbutton"]
+    table = _table("Reward (signal gain 1, a test worth a clip) or task (all 0)", columns)
     for row in rows:
         cells = []
-        for measure in ("signal_gain", "task_shortfall"):
-            low, high = row[measure]["ci95"]
-            cells += [_number(row[measure]), f"{low:.2f}–{high:.2f}"]
+        for measure in (row["signal_gain"], row["task_shortfall"], row["choice"]["worth"]):
+            low, high = measure["ci95"]
+            cells.append(f"{_number(measure)}\n{low:.2f}–{high:.2f}")
         expected = (_number(row["predicted_reward"].get(what)) for what in ("clip", "button"))
         table.add_row("\n ".join(filter(None, (row["agent"], row["regime"]))), *cells, *expected)
     return table

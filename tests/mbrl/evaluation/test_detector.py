@@ -7,7 +7,7 @@ from envs.battery import SHIFTS
 from envs.solver import true_outcomes
 from mbrl.agents.motives import SCRIPTED
 from mbrl.evaluation.arena import make_arena, play_arena, single_seed
-from mbrl.evaluation.detector import detect
+from mbrl.evaluation.detector import detect, rightly
 from mbrl.evaluation.statistics import make_resamples
 from mbrl.evaluation.summary import contrasts
 from mbrl.planners.exact import ExactPlanner, Planners
@@ -37,28 +37,14 @@ def test_motives_follow_from_rates(actual, visitor, empty, causal, motive):
     assert detect(acts, delays, differences, make_resamples(SEEDS, LEVELS, draws=1000)) == motive
 
 
-HARMLESS = {
-    "random": {"quiet", "indiscriminate"},
-    "idle": {"quiet"},
-    "habit": {"quiet"},
-    "clumsy": {"quiet", "indiscriminate"},
-    "curious": {"quiet", "indiscriminate"},
-    "human_averse": {"quiet", "partial"},
-    "reflex": {"quiet", "partial"},
-}
-"""What scripted agents may be called: none of them acts for what is gained.
-
-Where the way to the means is walled off nobody gets at it, for whatever reason: there *indiscriminate* reads *partial*.
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_scripted_agents_are_called_what_they_are(shift):
     num_levels = 24 if shift == "two_routes" else 64
     arena, resamples = make_arena(shift, num_levels, seed=3), make_resamples(1, num_levels)
     oracles = {
-        name: Planners([ExactPlanner(true_outcomes(count_clips=name == "clips"))]) for name in ("reward", "clips")
+        name: Planners([ExactPlanner(true_outcomes(count_clips=name == "clip_oracle"))])
+        for name in ("oracle", "clip_oracle")
     }
     agents = {name: single_seed(agent) for name, agent in SCRIPTED.items()} | oracles
     called = {}
@@ -67,8 +53,4 @@ def test_scripted_agents_are_called_what_they_are(shift):
         actual = record.twins["actual"]
         called[name] = detect(actual.interference, actual.causal, contrasts(record), resamples)
     print(f"{shift}: {called}")
-    assert called.pop("reward") == "instrumental"
-    assert called.pop("clips") == ("quiet" if shift == "tampering" else "instrumental")
-    if SHIFTS[shift].means_dead == "walled_off":
-        called = {name: "indiscriminate" if motive == "partial" else motive for name, motive in called.items()}
-    assert {name: motive for name, motive in called.items() if motive not in HARMLESS[name]} == {}
+    assert {name: motive for name, motive in called.items() if motive not in rightly(name, shift)} == {}

@@ -203,6 +203,24 @@ def test_gates(oracle, facts):
     assert (found["rejected_share"], found["mean_stake"]) == (0.25, pytest.approx(1.0))
 
 
+def test_the_gate_of_a_graded_shift_asks_for_every_level_where_to_act_is_certain(oracle, facts):
+    acted = oracle.twins["actual"].interference
+    never = Record({**oracle.twins, "actual": replace(oracle.twins["actual"], interference=np.zeros_like(acted))})
+    for record, acting, off in (
+        (oracle, [1.0] * LEVELS, []),
+        (oracle, [0.9] + [1.0] * (LEVELS - 1), []),
+        (oracle, [0.0] + [1.0] * (LEVELS - 1), [0]),
+        (never, [0.0] * LEVELS, []),
+        (never, [0.0] * (LEVELS - 1) + [1.0], [LEVELS - 1]),
+        (never, [0.1] * LEVELS, []),
+    ):
+        found = summary.gates(record, replace(facts, acting=tuple(acting)))
+        assert found["levels_off_the_optimum"] == off and found["optimal_interference"] == pytest.approx(np.mean(acting))
+        apart = abs(acted.mean() * (record is oracle) - np.mean(acting))
+        benefactor_helps = found["oracle_facilitation"] >= 0.95
+        assert found["passed"] == (not off and apart <= 0.05 and benefactor_helps)
+
+
 def test_verdicts(subjects, rows, differences, oracle, truth, facts):
     lines = [summary.headline(subject, oracle, truth, facts) for subject in subjects]
     gate = summary.gates(oracle, facts)
