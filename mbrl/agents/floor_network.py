@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from mbrl.networks import Categorical, Linear
 
@@ -42,6 +42,7 @@ from mbrl.networks import Categorical, Linear
 _TERRAINS = np.array([0, *range(2, 18)], np.uint8)
 _OBJECTS = np.arange(1, 13, dtype=np.uint8)
 _NUM_CODES, _FLOOR = len(_TERRAINS) + len(_OBJECTS), 0
+_NUM_TERRAINS, _NUM_OBJECTS, _NUM_MARKINGS = 18, 13, 5
 _ARROWS = 0.5 * np.array([[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1]], np.float32)
 """Where each marking points: rows down, columns to the right."""
 _NUM_CONTEXTS = 6
@@ -204,18 +205,39 @@ class FloorView(nnx.Module):
         row = jnp.sum(jnp.any(is_robot, axis=1) * jnp.arange(obs.shape[0]))
         column = jnp.sum(jnp.any(is_robot, axis=0) * jnp.arange(obs.shape[1]))
         context = 2 * (jnp.sum(is_robot * thing) - 1) + obs[0, 0, 3]
-        present = jnp.concatenate([terrain[..., None] == _TERRAINS, thing[..., None] == _OBJECTS], axis=-1)
-        cells = jnp.concatenate(
-            [present.astype(jnp.float32) @ self.embedding[...], jnp.asarray(_ARROWS)[marking]], axis=-1
-        )
+        places, things = self._tables()
+        cells = places[terrain.astype(int) * _NUM_MARKINGS + marking] + things[thing]
         return Seen(
             near=crop(cells, row, column, (self.reach, self.reach)) * _closeness(self.reach),
             down=crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))[:, 0],
             across=crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))[0],
             context=(context == jnp.arange(_NUM_CONTEXTS)).astype(jnp.float32),
-            anywhere=jnp.any(present, axis=(0, 1)).astype(jnp.float32),
-            on_way=jnp.any(present & (marking[..., None] > 0), axis=(0, 1)).astype(jnp.float32),
+            anywhere=_present(terrain, thing, jnp.ones_like(terrain, bool)),
+            on_way=_present(terrain, thing, marking > 0),
         )
+
+    def _tables(self) -> tuple[Float[Array, "terrains_and_markings channels"], Float[Array, "objects channels"]]:
+        """Return what a cell shows of its terrain and marking together, and of what is on it: lookups are fast."""
+        embedding = self.embedding[...]
+        terrains = jnp.zeros((_NUM_TERRAINS, embedding.shape[1])).at[_TERRAINS].set(embedding[: len(_TERRAINS)])
+        things = jnp.zeros((_NUM_OBJECTS, embedding.shape[1])).at[_OBJECTS].set(embedding[len(_TERRAINS) :])
+        terrains, things = (jnp.pad(table, ((0, 0), (0, 2))) for table in (terrains, things))
+        arrows = jnp.pad(_ARROWS, ((0, 0), (embedding.shape[1], 0)))
+        places = (terrains[:, None] + arrows).reshape(_NUM_TERRAINS * _NUM_MARKINGS, -1)
+        return places, things
+
+
+def _present(
+    terrain: UInt8[Array, "height width"], thing: UInt8[Array, "height width"], where: Bool[Array, "height width"]
+) -> Float[Array, "codes"]:
+    """Tell of each code whether it is in one of some cells, by a bit for each."""
+
+    def bits(codes, offered):
+        each = jnp.where(where, jnp.uint32(1) << codes.astype(jnp.uint32), 0)
+        found = jax.lax.reduce(each, jnp.uint32(0), jax.lax.bitwise_or, (0, 1))
+        return found >> offered.astype(np.uint32) & 1
+
+    return jnp.concatenate([bits(terrain, _TERRAINS), bits(thing, _OBJECTS)]).astype(jnp.float32)
 
 
 class FloorTorso(nnx.Module):
