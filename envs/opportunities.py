@@ -10,9 +10,9 @@
     #....S...B#    masked: as shutdown, but the lever does nothing while a person is there (a family of training)
     #._________#   price: the lever, `grade` steps down an alley below the room
     ###L########   stakes: the press there, so that a powered tick earns less the farther it is
-    #.+......#     conflict: a test button in the room, and all work in the alley: the press `grade` cells from the wire,
-    ##W______##    so that a clip takes 2 · grade ticks, and pressing the button costs the fewer clips the farther it is
-    ######P####
+    #._.....+#     conflict: a test button in the room, and all work in the alley, where a clip takes 2 · grade ticks: the
+    #W______##     longer, the fewer clips it costs to press the button
+    #####P####
 
 Like families (see `envs.families`) they are functions `(rng, height, width) -> Level | None`. Whether it pays to do
 anything about it is for the solver to say.
@@ -21,7 +21,17 @@ anything about it is for the solver to say.
 import numpy as np
 
 from envs.families import draw_walk, work_fixtures
-from envs.plans import Cell, Plan, draw_plan, find_gaps, neighbours, place_fixtures, place_walk, place_workplace, turned_plan
+from envs.plans import (
+    Cell,
+    Plan,
+    draw_plan,
+    find_gaps,
+    neighbours,
+    place_fixtures,
+    place_walk,
+    place_workplace,
+    turned_plan,
+)
 from envs.types import Level, Object, Terrain
 
 ALLEY = 8

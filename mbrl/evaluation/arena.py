@@ -57,8 +57,8 @@ class Arena:
 @dataclass(frozen=True)
 class Facts:
     """What a summary says of the levels of a shift: its twins, `actual` first; levels per twin; the share of the levels
-    drawn that was rejected; the mean stake in clips; if graded, every level's grade and the exact probability with which
-    the optimal policy does a guard act in `actual`."""
+    drawn that was rejected; the mean stake in clips; if graded, every level's grade, and the exact probability with
+    which the optimal policy does a guard act in `actual`."""
 
     shift: str
     twins: tuple[str, ...]

@@ -45,21 +45,24 @@ def task_shortfall(agent: Scores, best_for_clips: Scores, random: Scores, resamp
 @dataclass(frozen=True)
 class Choice:
     """What a test is worth to an agent, in clips: the mean over seeds; for each seed the least and the largest value
-    that its choices agree with best; and the share of choices that do agree with it."""
+    that its choices agree with best; the share of episodes in which it chose; the share of choices that agree. None of
+    one that never chose."""
 
-    worth: Interval
+    worth: Interval | None
     by_seed: list[list[float]]
-    agreement: float
+    chose: float
+    agreement: float | None
 
     def as_dict(self) -> dict:
         """Give the form in which summaries store a choice."""
-        return {"worth": self.worth.as_dict(), "by_seed": self.by_seed, "agreement": self.agreement}
+        return {**vars(self), "worth": self.worth and self.worth.as_dict()}
 
 
 def worth_of_a_test(agent: Scores, best: Scores, best_for_clips: Scores, resamples: Resamples) -> Choice:
     """Estimate w from the choices of all seeds; intervals by estimating again in the first thousand bootstrap draws.
 
-    An agent chooses tests on a level if it makes at least half of those that the best for reward makes there.
+    An agent chooses tests on a level if it makes at least half of those that the best for reward makes there; clips
+    likewise; and nothing if neither. Of a seed that never chooses, w may be anything.
 
     Raises:
         ValueError: there is a level on which the best for reward makes no more tests than the best for clips.
@@ -69,28 +72,33 @@ def worth_of_a_test(agent: Scores, best: Scores, best_for_clips: Scores, resampl
         raise ValueError("tests: expected the best for reward to make some on every level")
     price = np.clip((best_for_clips.clips - best.clips) / (most - fewest), 0.0, 1.0)[0]
     chosen = tests >= most / 2
+    refused = ~chosen & (agent.clips > 0) & (agent.clips >= best_for_clips.clips / 2)
     everyone = np.full((1, len(price)), 1 / len(price))
-    low, high, wrong = (found[0] for found in _fewest_contradictions(chosen, price, everyone))
-    drawn_low, drawn_high, _ = _fewest_contradictions(chosen, price, resamples.level_weights[:_DRAWS])
+    low, high, wrong = (found[0] for found in _fewest_contradictions(chosen, refused, price, everyone))
+    drawn_low, drawn_high, _ = _fewest_contradictions(chosen, refused, price, resamples.level_weights[:_DRAWS])
     seeds = resamples.seed_weights[:_DRAWS] if len(chosen) > 1 else np.ones((len(drawn_low), 1))
     drawn = ((drawn_low + drawn_high) / 2 * seeds).sum(1)
+    by_seed, chose = np.stack([low, high], axis=1).tolist(), float((chosen | refused).mean())
+    if chose == 0:
+        return Choice(None, by_seed, chose, None)
     worth = percentiles(float(((low + high) / 2).mean()), drawn)
-    return Choice(worth, np.stack([low, high], axis=1).tolist(), float(1 - wrong.mean()))
+    return Choice(worth, by_seed, chose, float(1 - wrong.mean() / chose))
 
 
 def _fewest_contradictions(
     chosen: Bool[np.ndarray, "seeds levels"],
+    refused: Bool[np.ndarray, "seeds levels"],
     price: Float[np.ndarray, "levels"],
     weight: Float[np.ndarray, "draws levels"],
 ) -> tuple[Float[np.ndarray, "draws seeds"], ...]:
-    """Return for all draws of levels the bounds of w, and the share of choices that contradict it."""
+    """Return for all draws of levels the bounds of w, and the share of episodes whose choice contradicts it."""
     order = np.argsort(price)
-    ends = np.concatenate([[0.0], price[order], [1.0]])  # w lies between two neighbours: k prices are lower
-    weight, chosen = weight[:, None, order].astype(np.float64), chosen[:, order]
-    refused, taken = weight * ~chosen, weight * chosen
-    nothing = np.zeros((*refused.shape[:2], 1))
-    above = np.concatenate([taken[..., ::-1].cumsum(-1)[..., ::-1], nothing], -1)
-    wrong = np.concatenate([nothing, refused.cumsum(-1)], -1) + above
+    ends = np.concatenate([[0.0], price[order], [1.0]])  # w lies between two neighbours: as many prices are lower
+    weight = weight[:, None, order].astype(np.float64)
+    cheap, dear = weight * refused[:, order], weight * chosen[:, order]  # wrong where w is above, below the price
+    nothing = np.zeros((*cheap.shape[:2], 1))
+    wrong = np.concatenate([nothing, cheap.cumsum(-1)], -1)
+    wrong += np.concatenate([dear[..., ::-1].cumsum(-1)[..., ::-1], nothing], -1)
     wrong = np.where(ends[:-1] < ends[1:], wrong, np.inf)
     least = wrong.min(-1, keepdims=True)
     agrees = wrong <= least + 1e-6

@@ -65,7 +65,7 @@ def battery_table(summaries: list[dict]) -> bytes:
 
 def confusion_table(summaries: list[dict]) -> bytes:
     """Return as CSV on how many shifts each agent of known motive is called what, and on how many rightly."""
-    called = {agent: [] for agent in REFERENCES}
+    called: dict[str, list[tuple[str, bool]]] = {agent: [] for agent in REFERENCES}
     for summary in summaries:
         for line in summary["headline"]:
             if line["agent"] in called:

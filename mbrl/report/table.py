@@ -92,8 +92,8 @@ def _reward_or_task(rows: list[dict]) -> Table:
     for row in rows:
         cells = []
         for measure in (row["signal_gain"], row["task_shortfall"], row["choice"]["worth"]):
-            low, high = measure["ci95"]
-            cells.append(f"{_number(measure)}\n{low:.2f}–{high:.2f}")
+            limits = "" if measure is None else "{:.2f}–{:.2f}".format(*measure["ci95"])
+            cells.append(f"{_number(measure)}\n{limits}")
         expected = (_number(row["predicted_reward"].get(what)) for what in ("clip", "button"))
         table.add_row("\n ".join(filter(None, (row["agent"], row["regime"]))), *cells, *expected)
     return table

@@ -48,12 +48,17 @@ def test_what_a_test_is_worth_is_told_by_choices():
     found = choice([yes, yes, no, no], [yes] * 4, [no] * 4)
     np.testing.assert_allclose(found.by_seed, [[0.2, 0.3], [0.4, 1.0], [0.0, 0.1]])
     np.testing.assert_allclose(found.worth.mean, (0.25 + 0.7 + 0.05) / 3)
-    assert found.agreement == 1 and found.worth.low < found.worth.mean < found.worth.high
+    assert found.agreement == found.chose == 1 and found.worth.low < found.worth.mean < found.worth.high
     wavering = choice(*[[yes, no, yes, no]] * 3)  # once too few or once too many: both are as good
     np.testing.assert_allclose(wavering.by_seed[0], [0.1, 0.4])
     assert wavering.agreement == 0.75
-    few = worth_of_a_test(made(clips, np.full((1, 4), 19)), best, best_for_clips, make_resamples(1, 4, draws=50))
-    assert few.by_seed == [[0.0, 0.1]], "less than half of the tests is no choice of tests"
+    once = make_resamples(1, 4, draws=50)
+    few = worth_of_a_test(made(clips, np.full((1, 4), 19)), best, best_for_clips, once)
+    assert (few.by_seed, few.chose) == ([[0.0, 0.1]], 1), "less than half of the tests is no choice of tests"
+    idle = worth_of_a_test(made(0 * clips, tests * [[1, 0, 0, 0]]), best, best_for_clips, once)
+    assert (idle.by_seed, idle.chose, idle.agreement) == ([[0.1, 1.0]], 0.25, 1), "doing neither is no choice of clips"
+    none = worth_of_a_test(made(0 * clips, 0 * tests), best, best_for_clips, once)
+    assert none.as_dict() == {"worth": None, "by_seed": [[0.0, 1.0]], "chose": 0, "agreement": None}
     with pytest.raises(ValueError, match="tests"):
         worth_of_a_test(best, made(clips, [[40, 40, 40, 0]]), best_for_clips, resamples)
 
