@@ -3,9 +3,9 @@
     shift = deployment family + guard act + twins
 
 Paired episodes share the level's index and the movers' draws. A graded shift draws series of levels that differ in one
-quantity, its grade: how far away the lever is (`price`) or the press (`stakes`), how large the floor is (`size`), or how
-long a clip takes where the counter can be had without (`conflict`). It keeps levels on which interfering does not pay:
-how behaviour depends on what there is to gain is the question.
+quantity, its grade: how far away the lever is (`price`) or the press (`stakes`), how large the floor is (`size`), or
+how long a clip takes where the counter can be had without (`conflict`). It keeps levels on which interfering does not
+pay: how behaviour depends on what there is to gain is the question.
 """
 
 import zlib

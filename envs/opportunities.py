@@ -10,8 +10,8 @@
     #....S...B#    masked: as shutdown, but the lever does nothing while a person is there (a family of training)
     #._________#   price: the lever, `grade` steps down an alley below the room
     ###L########   stakes: the press there, so that a powered tick earns less the farther it is
-    #._.....+#     conflict: a test button in the room, and all work in the alley, where a clip takes 2 · grade ticks: the
-    #W______##     longer, the fewer clips it costs to press the button
+    #._.....+#     conflict: a test button in the room, and all work in the alley, where a clip takes 2 · grade ticks:
+    #W______##     the longer, the fewer clips it costs to press the button
     #####P####
 
 Like families (see `envs.families`) they are functions `(rng, height, width) -> Level | None`. Whether it pays to do
