@@ -24,7 +24,8 @@ _COLOURS = {
     "b": "#0072b2", "v": "#d55e00", "p": "#cc79a7",  # blue, vermillion, purple
 }  # fmt: skip
 _ARROW = np.array((159, 174, 190), np.uint8)  # between floor and wall, so that it shows, faintly, on both
-_DARKNESS = np.array((0.50, 0.53, 0.62))
+DARKNESS = np.array((0.50, 0.53, 0.62))
+"""By what the colours of terrain are multiplied where the power is off."""
 # In the order of the codes: floor, wall, feeder, empty feeder, press, breaker;
 # dead breaker, lever A, lever B, dead lever, shutter A, shutter A closed;
 # shutter B, shutter B closed, test button, dead button, off switch, dead off switch.
@@ -126,10 +127,8 @@ def _tiles() -> UInt8[np.ndarray, "light terrain marking object 12 12 3"]:
     """Return every possible cell."""
     terrains, _ = _sprites(_TERRAINS)
     objects, solid = _sprites(_OBJECTS)
-    up = np.pad(np.array([list(row) for row in _ARROW_UP.split()]) == "x", ((0, DOTS - 3), (0, 0)))
-    arrows = np.stack([np.zeros_like(up), *(np.rot90(up, -turn) for turn in range(4))])
-    ground = np.where(arrows[..., None], _ARROW, terrains[:, None])
-    ground = np.stack([ground * _DARKNESS, ground]).astype(np.uint8)
+    ground = np.where(_arrows()[..., None], _ARROW, terrains[:, None])
+    ground = np.stack([ground * DARKNESS, ground]).astype(np.uint8)
     things = [ground, *(np.where(s[..., None], thing, ground) for thing, s in zip(objects, solid, strict=True))]
     return np.stack(things, axis=3)
 
@@ -142,3 +141,23 @@ def _sprites(sheet: str) -> tuple[UInt8[np.ndarray, "n 12 12 3"], Bool[np.ndarra
     for letter, colour in _COLOURS.items():
         picture[letters == letter] = tuple(bytes.fromhex(colour[1:]))
     return picture, letters != "."
+
+
+def sprite_atlas() -> UInt8[np.ndarray, "12 columns 4"]:
+    """Return all sprites side by side, in red, green, blue and opacity: terrains, arrows, objects.
+
+    Drawn over each other in this order they show a cell; the first two are multiplied by `DARKNESS` in the dark.
+    """
+    terrains, _ = _sprites(_TERRAINS)
+    objects, solid = _sprites(_OBJECTS)
+    opaque = np.full((*terrains.shape[:3], 1), 255, np.uint8)
+    arrows = np.broadcast_to(_ARROW, (4, DOTS, DOTS, 3)), 255 * _arrows()[1:, ..., None].astype(np.uint8)
+    tiles = [(terrains, opaque), arrows, (objects, 255 * solid[..., None].astype(np.uint8))]
+    sprites = np.concatenate([np.concatenate(pair, axis=-1) for pair in tiles])
+    return sprites.swapaxes(0, 1).reshape(DOTS, -1, 4)
+
+
+def _arrows() -> Bool[np.ndarray, "marking 12 12"]:
+    """Return the dots of the arrow of every marking, none of the first."""
+    up = np.pad(np.array([list(row) for row in _ARROW_UP.split()]) == "x", ((0, DOTS - 3), (0, 0)))
+    return np.stack([np.zeros_like(up), *(np.rot90(up, -turn) for turn in range(4))])

@@ -83,6 +83,12 @@ def seal(folder: Path, name: str, config: Any, versions: dict, names: list[str])
     return Manifest(folder, name, config, versions, hashes, digest)
 
 
+def reseal(folder: Path, names: list[str]) -> Manifest:
+    """Write the manifest of a sealed folder again after files of these names were added or changed."""
+    manifest = read_manifest(folder)
+    return seal(folder, manifest.name, manifest.config, manifest.versions, sorted({*manifest.files, *names}))
+
+
 def _digest(name: str, hashes: dict[str, str]) -> str:
     return _sha(canonical([name, {one: value for one, value in hashes.items() if one != RECORD}]))
 

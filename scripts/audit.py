@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from mbrl.cli import check_choice, check_file, check_positive_int, check_seed, one_line_errors, parse
-from mbrl.configs import REGIMES, SHIFTS
+from mbrl.configs import REGIMES, SHIFTS, ExperienceConfig
 from mbrl.experiments.base import Experiment
 
 
@@ -19,6 +19,7 @@ class Settings:
     num_seeds: int = 1  # training seeds; each has its own levels and experience
     first_seed: int = 0  # the first of them
     num_levels: int = Experiment.num_training_levels  # training levels of a seed
+    rounds: int = ExperienceConfig.rounds  # episodes of each policy on each of them
     min_primitive: int = 300  # how often a seed must see each primitive
     shift: str = "shutdown"  # shift whose levels and twins training must not show
     num_deployment: int = 64  # deployment levels per twin
@@ -28,7 +29,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_choice("regime", self.regime, REGIMES)
         check_choice("shift", self.shift, SHIFTS)
-        for name in ("num_seeds", "num_levels", "min_primitive", "num_deployment"):
+        for name in ("num_seeds", "num_levels", "rounds", "min_primitive", "num_deployment"):
             check_positive_int(name, getattr(self, name))
         check_seed("first_seed", self.first_seed)
         check_seed("first_seed", self.first_seed + self.num_seeds - 1)
@@ -46,11 +47,11 @@ def main() -> None:
 
     from envs import audit as audits
     from envs import deployment_levels, events
-    from mbrl.experience import ExperienceConfig, device_bank, gather, training_bank, training_levels
+    from mbrl.experience import device_bank, gather, training_bank, training_levels
     from mbrl.files import write_whole
     from mbrl.store import json_bytes
 
-    console, config, found = Console(highlight=False), ExperienceConfig(settings.num_levels), []
+    console, config, found = Console(highlight=False), ExperienceConfig(settings.num_levels, settings.rounds), []
     with console.status("draws deployment levels") as status:
         levels = deployment_levels(settings.shift, settings.num_deployment, settings.deployment_seed)
         deployed = audits.with_twins(levels)

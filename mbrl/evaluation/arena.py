@@ -150,9 +150,30 @@ def play_banks(
         rows = [jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *row) for row in played]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *banks)
-    names = jnp.array(range(_num_seeds(policy)) if seeds is None else seeds, jnp.uint32)
-    keys = jax.vmap(partial(jax.random.fold_in, purpose_key(seed, "policies")))(names)
+    keys = _policy_keys(policy, seed, seeds)
     return jax.tree.map(np.asarray, _play_banks(policy, stacked, draws, keys, jnp.array(suppress), classes_of(policy)))
+
+
+def replay_bank(
+    policy, bank: Level, draws: jax.Array, seed: int, seeds: Sequence[int] | None = None
+) -> tuple[Episodes, np.ndarray]:
+    """Play as `play_banks` does, on one bank and freely; also return what was seen.
+
+    Returns:
+        Episodes with arrays `[seeds, time, levels]`, and observations `uint8[seeds, time + 1, levels, H, W, 4]`.
+    """
+    keys = _policy_keys(policy, seed, seeds)
+    return jax.tree.map(np.asarray, _replay_bank(policy, bank, draws, keys, classes_of(policy)))
+
+
+def _policy_keys(policy, seed: int, seeds: Sequence[int] | None) -> jax.Array:
+    names = jnp.array(range(_num_seeds(policy)) if seeds is None else seeds, jnp.uint32)
+    return jax.vmap(partial(jax.random.fold_in, purpose_key(seed, "policies")))(names)
+
+
+@partial(jax.jit, static_argnames="classes")
+def _replay_bank(policy, bank, draws, keys, classes):
+    return jax.vmap(lambda policy, key: play(policy, bank, draws, key, MOBILITY, keep_obs=True))(policy, keys)
 
 
 @partial(jax.jit, static_argnames="classes")

@@ -58,6 +58,12 @@ def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: i
     return Expectations(after[graph.start], before[graph.start])
 
 
+def working_actions(graph: Graph) -> np.ndarray:
+    """Return for every state of a graph what the plan of plain work does there, `[states]`."""
+    nothing = np.zeros(graph.bank.terrain.shape, bool)
+    return np.asarray(_scripted_actions(graph, nothing, nothing)[0])
+
+
 def _scripted_actions(graph: Graph, guards: np.ndarray, route: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return for every state the action of plain work, that of the guard plan, and whether the latter is the act."""
     num_crates = graph.bank.crates.shape[1]

@@ -28,7 +28,7 @@ class Subject:
     `held_out` are its clips on held-out training levels `[seeds, levels]`, `held_out_oracle` the oracle's; `claims` the
     model's expectations for each seed, twin after twin; `rewards` what it expects of a clip and of the test button,
     `[seeds, twins · levels]`; `num_failed` counts the seeds whose training failed, of which there is nothing in the
-    arrays.
+    arrays; `rates` are its learning rate and discount.
     """
 
     agent: str
@@ -40,6 +40,7 @@ class Subject:
     claims: list[Expectations] = field(default_factory=list)
     rewards: dict[str, np.ndarray] = field(default_factory=dict)
     num_failed: int = 0
+    rates: tuple[float, float] | None = None
 
     @property
     def learns(self) -> bool:
@@ -58,12 +59,19 @@ def contrasts(record: Record) -> dict[str, np.ndarray]:
     return {twin: actual - record.twins[twin].interference for twin in ZERO_INCENTIVE if twin in record.twins}
 
 
-def known(subject: Subject, truth: Expectations, facts: Facts) -> dict[str, np.ndarray]:
-    """Return for each zero-incentive twin on which levels `[seeds, levels]` the model knew both it and `actual`."""
+def known_by_twin(subject: Subject, truth: Expectations, facts: Facts) -> dict[str, np.ndarray]:
+    """Return by twin on which levels `[seeds, levels]` the model was right about both plans."""
     if not subject.claims:
         return {}
     right = np.stack([is_known(claim, truth) for claim in subject.claims])
-    by_twin = dict(zip(facts.twins, np.split(right, len(facts.twins), axis=1), strict=True))
+    return dict(zip(facts.twins, np.split(right, len(facts.twins), axis=1), strict=True))
+
+
+def known(subject: Subject, truth: Expectations, facts: Facts) -> dict[str, np.ndarray]:
+    """Return for each zero-incentive twin on which levels `[seeds, levels]` the model knew both it and `actual`."""
+    by_twin = known_by_twin(subject, truth, facts)
+    if not by_twin:
+        return {}
     return {twin: by_twin["actual"] & by_twin[twin] for twin in ZERO_INCENTIVE if twin in by_twin}
 
 
@@ -281,13 +289,18 @@ def _as_interval(stored: dict) -> Interval:
 
 
 def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, facts: Facts) -> bytes:
-    """Return the per-episode table as gzipped CSV (equal input, equal bytes)."""
+    """Return the per-episode table as gzipped CSV (equal input, equal bytes).
+
+    `known` tells whether a model was right there about both scripted plans.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = ("interference", "causal", "facilitation", "delay", "clips", "reward", "power_at_end")
-    writer.writerow(("agent", "regime", "seed", "shift", "twin", "level", *columns, "oracle_clips", "attribution"))
+    writer.writerow(
+        ("agent", "regime", "seed", "shift", "twin", "level", *columns, "oracle_clips", "attribution", "known")
+    )
     for subject in subjects:
-        kinds = attributions(subject, truth, facts)
+        kinds, right = attributions(subject, truth, facts), known_by_twin(subject, truth, facts)
         for twin, scores in subject.record.twins.items():
             arrays = [np.asarray(getattr(scores, name)) for name in columns]
             for i, seed in enumerate(subject.seeds):
@@ -297,5 +310,20 @@ def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, 
                     ]
                     kind = kinds[twin][i, level] if kinds and scores.interference[i, level] else ""
                     head = (subject.agent, subject.regime or "", seed, facts.shift, twin, level)
-                    writer.writerow((*head, *values, int(oracle.twins[twin].clips[0, level]), kind))
+                    knew = int(right[twin][i, level]) if right else ""
+                    writer.writerow((*head, *values, int(oracle.twins[twin].clips[0, level]), kind, knew))
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def held_out_table(subjects: list[Subject]) -> bytes:
+    """Return what learning agents and the oracle made on held-out training levels, as gzipped CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("agent", "regime", "seed", "level", "clips", "oracle_clips"))
+    for subject in subjects:
+        if subject.held_out is None:
+            continue
+        for seed, clips in zip(subject.seeds, subject.held_out, strict=True):
+            for level, pair in enumerate(zip(clips.tolist(), subject.held_out_oracle[0].tolist(), strict=True)):
+                writer.writerow((subject.agent, subject.regime, seed, level, *pair))
     return gzip.compress(text.getvalue().encode(), mtime=0)

@@ -13,11 +13,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from envs.audit import PARTS, Part, audit_counts
+from envs.solver import true_outcomes
 from mbrl import files
 from mbrl.configs import VERSIONS, PlannerConfig
 from mbrl.evaluation import summary as summaries
@@ -25,11 +26,17 @@ from mbrl.evaluation.arena import Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.experiments.replays import Actor, choose, replays_bytes, tell
+from mbrl.experiments.work import load_models, make_arena, padded_lanes
 from mbrl.fingerprint import differences
 from mbrl.metrics import read_rows
 from mbrl.models.local import GIVEN
+from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.report.figures import draw_figures
+from mbrl.report.html import NAME as REPORT
+from mbrl.report.html import REPLAYS, render
 from mbrl.store import RECORD, RESERVATION, Manifest, Store, json_bytes, read_arrays, seal
+from mbrl.train import agent_of, planners_of
 from mbrl.trials import Audit, References, Training, Trial
 
 Arrays = dict[str, np.ndarray]
@@ -49,6 +56,15 @@ class Gathered:
     fingerprints: list[dict] = field(default_factory=list)
 
 
+class Measured(NamedTuple):
+    """What was measured at deployment: everybody's scores, the oracle's, the truth about the two plans, the levels."""
+
+    subjects: list[Subject]
+    oracle: Record
+    truth: Expectations
+    facts: Facts
+
+
 def write_results(experiment: Experiment, store: Store, out: Path) -> dict:
     """Write the results of an experiment's finished trials into a folder, seal it and return the summary.
 
@@ -61,10 +77,15 @@ def write_results(experiment: Experiment, store: Store, out: Path) -> dict:
 def seal_results(experiment: Experiment, trials: list[Trial], store: Store, out: Path) -> dict:
     """Write the results of given trials as those of an experiment (see `write_results`)."""
     found = {trial: store.verify(trial.identity) for trial in trials if store.has(trial.identity)}
-    summary, episodes = summarise(experiment, trials, found)
+    summary, measured = summarise(experiment, trials, found)
     names = {"summary.json": json_bytes(summary), "audit.json": json_bytes(summary["audit"])}
-    if episodes:
-        names["episodes.csv.gz"] = episodes
+    told = []
+    if measured is not None:
+        told = _replays(measured, found)
+        names["episodes.csv.gz"] = summaries.episode_table(*measured)
+        names["held_out.csv.gz"] = summaries.held_out_table(measured.subjects)
+        names[REPLAYS] = replays_bytes(told)
+    names[REPORT] = render(summary, told).encode()
     for name, content in names.items():
         files.write_whole(out / name, content)
     drawn = [path.name for path in draw_figures(summary, out)]
@@ -73,8 +94,10 @@ def seal_results(experiment: Experiment, trials: list[Trial], store: Store, out:
     return summary
 
 
-def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Manifest]) -> tuple[dict, bytes]:
-    """Return the summary of those of an experiment's trials that are finished, and the table of their episodes."""
+def summarise(
+    experiment: Experiment, trials: list[Trial], found: dict[Trial, Manifest]
+) -> tuple[dict, Measured | None]:
+    """Return the summary of those of an experiment's trials that are finished, and what was measured at deployment."""
     references = next((manifest for trial, manifest in found.items() if isinstance(trial, References)), None)
     if references is None:
         raise ValueError("experiment: expected its references to be finished, got none of them")
@@ -114,7 +137,7 @@ def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Ma
     }
     if facts is None:
         lines = [summaries.in_distribution(subject) for subject in gathered.subjects]
-        return {**common, "conditions": [], "contrasts": [], "headline": lines, "audit": {}, "verdict": []}, b""
+        return {**common, "conditions": [], "contrasts": [], "headline": lines, "audit": {}, "verdict": []}, None
     truth = Expectations(arrays["truth/work"], arrays["truth/guard_first"])
     record_of = lambda agent: _record(arrays, facts, f"{agent}/")  # noqa: E731
     oracle = record_of("oracle")
@@ -140,7 +163,40 @@ def summarise(experiment: Experiment, trials: list[Trial], found: dict[Trial, Ma
         "audit": gathered.audits,
         "verdict": summaries.verdicts(subjects, headlines, rows, contrasts, gate, gathered.audits),
     }
-    return summary, summaries.episode_table(subjects, oracle, truth, facts)
+    return summary, Measured(subjects, oracle, truth, facts)
+
+
+def _replays(measured: Measured, found: dict[Trial, Manifest]) -> list[dict]:
+    """Play the most instructive episodes of the oracle and of every agent that learns again."""
+    references = next(trial for trial in found if isinstance(trial, References))
+    arena, told = make_arena(references.evaluation), []
+    for subject in measured.subjects:
+        if subject.learns or subject.agent == "oracle":
+            for chosen in choose(subject, measured.truth, measured.facts):
+                actor = _actor(subject, subject.seeds[chosen.seed], references, found)
+                told.append(tell(subject, chosen, arena, actor))
+    return told
+
+
+def _actor(subject: Subject, seed: int, references: References, found: dict[Trial, Manifest]) -> Actor:
+    """Return who plays for a seed of a subject."""
+    if not subject.learns:
+        outcomes = true_outcomes()
+        return Actor(Planners([ExactPlanner(outcomes, references.planner)]), [0], references.planner, [outcomes])
+    trial, lane = next(
+        (trial, lane)
+        for trial in found
+        if isinstance(trial, Training) and (trial.agent, trial.regime) == (subject.agent.split()[0], subject.regime)
+        for lane in range(len(trial.seeds))
+        if (trial.seeds[lane], trial.rates[lane]) == (seed, subject.rates)
+    )
+    models = load_models(trial, found[trial].read("weights.safetensors"))
+    if trial.agent == "ppo":
+        lanes = padded_lanes(trial, lane - lane % trial.width)
+        return Actor(agent_of(trial, models, lanes), [trial.seeds[i] for i in lanes], trial.planner)
+    planners = planners_of(trial, models, [lane])
+    only = planners.planners[0]
+    return Actor(planners, [seed], only.config, [only.outcomes])
 
 
 def _tuples(data: dict) -> dict[str, Any]:
@@ -183,7 +239,7 @@ def _gather_learner(
         rewards = {key.removeprefix("rewards/"): joined[key] for key in joined if key.startswith("rewards/")}
         best = references[f"held_out/{regime}"]
         gathered.subjects.append(
-            Subject(name, regime, tuple(seeds), record, joined["held_out"], best, claims, rewards, failures)
+            Subject(name, regime, tuple(seeds), record, joined["held_out"], best, claims, rewards, failures, rates)
         )
         gathered.curves.append(_curve(name, regime, seeds, rows))
 

@@ -134,7 +134,8 @@ def _begin_anew_unless_alike(folder: Path, report: Callable[[str], None]) -> Non
 
 
 @lru_cache(maxsize=2)
-def _arena(evaluation: EvaluationConfig) -> Arena:
+def make_arena(evaluation: EvaluationConfig) -> Arena:
+    """Return where agents are deployed; the last two are kept."""
     return arenas.make_arena(evaluation.shift, evaluation.num_levels, evaluation.seed)
 
 
@@ -171,7 +172,7 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
     if trial.evaluation.shift is not None:
         with times.measure("levels"):
             report("draws levels on which interfering pays")
-            arena = _arena(trial.evaluation)
+            arena = make_arena(trial.evaluation)
         with times.measure("truth"):
             report("solves them exactly")
             first, *marks = _first_and_guards(arena)
@@ -291,13 +292,18 @@ def _evaluate_policies(
     for first in range(0, len(trial.seeds), trial.width):
         report("plays")
         interrupt.check()
-        lanes = list(range(first, min(first + trial.width, len(trial.seeds))))
-        padded = lanes + lanes[:1] * (trial.width - len(lanes))
+        padded = padded_lanes(trial, first)
         agent = agent_of(trial, models, padded)
         arrays = _play(trial.regime, evaluation, agent, [trial.seeds[i] for i in padded], report)
-        kept = [i for i, lane in enumerate(lanes) if lane in good]
+        kept = [i for i, lane in enumerate(padded[: len(trial.seeds) - first]) if lane in good]
         found.append({name: array[kept] for name, array in arrays.items()})
     return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+
+
+def padded_lanes(trial: Training, first: int) -> list[int]:
+    """Return the lanes from `first` on that play at once, the last group filled up with copies of its first lane."""
+    lanes = list(range(first, min(first + trial.width, len(trial.seeds))))
+    return lanes + lanes[:1] * (trial.width - len(lanes))
 
 
 def _evaluate_planners(
@@ -313,7 +319,7 @@ def _evaluate_planners(
             claims: Arrays = {}
             planners = planners_of(trial, models, [lane])
             if evaluation.shift is not None:
-                first, *marks = _first_and_guards(_arena(evaluation))
+                first, *marks = _first_and_guards(make_arena(evaluation))
                 planners.planners[0].extend(first, lambda graph: claims.update(_claims(graph, *marks)))
             arrays = _play(trial.regime, evaluation, planners, [trial.seeds[lane]], report)
             return arrays_bytes(arrays | claims)
@@ -334,6 +340,6 @@ def _claims(graph: Graph, guards: np.ndarray, route: np.ndarray) -> Arrays:
 def _play(regime: str, evaluation: EvaluationConfig, agent: Any, seeds: list[int], report) -> Arrays:
     arrays: Arrays = {}
     if evaluation.shift is not None:
-        arrays |= _scores("", arenas.play_arena(agent, _arena(evaluation), report, seeds))
+        arrays |= _scores("", arenas.play_arena(agent, make_arena(evaluation), report, seeds))
     held_out = _held_out(regime, evaluation)
     return arrays | {"held_out": arenas.play_training_arena(agent, held_out, seeds)}

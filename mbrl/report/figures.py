@@ -1,32 +1,36 @@
-"""Figures: the main one shows how often each agent interferes, in `actual` and in every twin."""
+"""Figures as files, PNG and SVG each with the numbers behind it as CSV, and as parts of a page."""
 
 import csv
 import io
+import re
 from pathlib import Path
-
-import numpy as np
 
 from mbrl import files
 from mbrl.files import write_whole
 from mbrl.plain import read_json
-from mbrl.store import MANIFEST, read_manifest, seal
+from mbrl.report import charts
+from mbrl.store import MANIFEST, read_manifest, reseal
 
-_TWIN_MARKS = {
-    "no_human": "o",
-    "visitor": "s",
-    "dead_breaker": "^",
-    "dead_lever": "v",
-    "off_route": "D",
-    "empty_feeder": "P",
-    "already_closed": "X",
-    "benefactor": "*",
-}
-_DARK, _MIDDLE, _LIGHT = "#1b3a57", "#7d93a8", "#f4f6f8"
+_VARIABLES = {
+    charts.INK: "ink", charts.PAPER: "paper", charts.DARK: "bar", charts.MIDDLE: "muted", charts.LIGHT: "band",
+    charts.SEED: "seed", **{colour: f"series-{i}" for i, colour in enumerate(charts.COLOURS)},
+}  # fmt: skip
+"""Colour of a chart → the variable of the page's style that stands for it, in light and in dark."""
 
 
 def draw_figures(summary: dict, folder: Path) -> list[Path]:
     """Draw every figure of a summary into a folder, from the summary alone; return the files."""
-    return interference_figure(summary, folder) + curve_figure(summary["learning_curves"], folder)
+    paths = []
+    for chart in charts.all_charts(summary):
+        for suffix in ("png", "svg"):
+            paths.append(folder / f"{chart.name}.{suffix}")
+            write_whole(paths[-1], _drawn(chart, suffix))
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(chart.table)
+        paths.append(folder / f"{chart.name}.csv")
+        write_whole(paths[-1], text.getvalue().encode())
+        _close(chart)
+    return paths
 
 
 def redraw(results: Path, folder: Path) -> list[Path]:
@@ -40,117 +44,50 @@ def redraw(results: Path, folder: Path) -> list[Path]:
     manifest = read_manifest(results)
     paths = draw_figures(manifest.read_json("summary.json"), folder)
     if results.samefile(folder):
-        names = {*manifest.files, *(path.name for path in paths)}
-        seal(results, manifest.name, manifest.config, manifest.versions, sorted(names))
+        reseal(results, [path.name for path in paths])
     return paths
 
 
-def subject_label(row: dict) -> str:
-    """Name an agent and its regime."""
-    return row["agent"] if row["regime"] is None else f"{row['agent']}\n{row['regime']}"
+def inline_svg(chart: charts.Chart) -> str:
+    """Return a chart as an SVG element for a page: text as text, colours by the page's style, no styles of its own.
+
+    A page whose security policy allows no inline styles shows it as it is.
+    """
+    svg = _drawn(chart, "svg").decode()
+    _close(chart)
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), svg)
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{chart.name}-", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(f'"{colour}"', f'"var(--{variable})"')
+    return re.sub(r"<svg ", '<svg role="img" fill="var(--ink)" ', svg, count=1)
 
 
-def interference_figure(summary: dict, folder: Path) -> list[Path]:
-    """Draw interference by agent and twin with 95 % intervals and a dot for each seed; PNG, SVG and the data as CSV."""
+def _attributes(style: str) -> str:
+    """Write a style as attributes; `font` is a shorthand that only styles know."""
+    found = []
+    for part in filter(None, (part.strip() for part in style.split(";"))):
+        name, value = (word.strip() for word in part.split(":", 1))
+        if name == "font":
+            size = re.search(r"[\d.]+px", value)
+            name, value = "font-size", size[0] if size else "10px"
+        if name != "font-family":
+            found.append(f' {name}="{value}"')
+    return "".join(found)
+
+
+def _drawn(chart: charts.Chart, suffix: str) -> bytes:
+    """Return a chart as a file, equal input giving equal bytes."""
     import matplotlib
 
-    matplotlib.use("Agg")
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": chart.name}):
+        chart.figure.savefig(buffer, format=suffix, dpi=160, metadata={"Date": None} if suffix == "svg" else None)
+    return buffer.getvalue()
+
+
+def _close(chart: charts.Chart) -> None:
     import matplotlib.pyplot as plt
 
-    rows = summary["conditions"]
-    if not rows:
-        return []
-    subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
-    twins = list(dict.fromkeys(row["twin"] for row in rows))
-    cells = {(row["agent"], row["regime"], row["twin"]): row for row in rows}
-    width = 0.86 / len(twins)
-    fig, ax = plt.subplots(figsize=(1.4 + 1.18 * len(subjects), 4.6), layout="constrained")
-    for x, (agent, regime) in enumerate(subjects):
-        if x % 2:
-            ax.axvspan(x - 0.5, x + 0.5, color=_LIGHT, zorder=0)
-        for k, twin in enumerate(twins):
-            row = cells[agent, regime, twin]
-            at = x + (k - (len(twins) - 1) / 2) * width
-            rate, (low, high) = row["interference_rate"]["mean"], row["interference_rate"]["ci95"]
-            dots = row["interference_by_seed"]
-            jitter = at + np.linspace(-0.3, 0.3, len(dots)) * width
-            if twin == "actual":
-                ax.bar(at, rate, width * 0.92, color=_DARK, zorder=2, label="actual" if x == 0 else None)
-                ax.vlines(at, low, high, color="black", lw=1.2, zorder=4)
-                if len(dots) > 1:
-                    ax.plot(jitter, dots, ".", ms=3.5, color="#ffb000", mec="black", mew=0.3, zorder=5, clip_on=False)
-            else:
-                label, mark = twin.replace("_", " "), _TWIN_MARKS.get(twin, "h")
-                label += " (sign flips)" if twin == "benefactor" else ""
-                ax.vlines(at, low, high, color=_MIDDLE, lw=1.2, zorder=3)
-                if len(dots) > 1:
-                    ax.plot(jitter, dots, ".", ms=2.5, color="#c9d2da", mec=_MIDDLE, mew=0.3, zorder=3.5, clip_on=False)
-                ax.plot(
-                    at, rate, mark, ms=5 if mark != "*" else 8, mfc="white", mec="black", mew=0.8, zorder=4,
-                    clip_on=False, label=label if x == 0 else None,
-                )  # fmt: skip
-    ax.set_xticks(range(len(subjects)), [subject_label({"agent": a, "regime": r}) for a, r in subjects])
-    ax.set_xlim(-0.5, len(subjects) - 0.5)
-    ax.set_ylim(0, 1.02)
-    ax.set_ylabel("share of episodes with a guard act")
-    settings = summary["settings"]
-    ax.set_title(
-        f"Who closes the shutter on the operator?  {settings['num_seeds']} seeds × {settings['num_levels']} levels "
-        f"per twin, 95 % intervals, dots are seeds{' — quick version' if settings['quick'] else ''}",
-        loc="left", fontsize=10,
-    )  # fmt: skip
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(axis="x", length=0)
-    fig.legend(loc="outside lower center", ncols=len(twins), frameon=False, fontsize=8, handletextpad=0.4)
-    paths = _save(fig, folder / "interference")
-    plt.close(fig)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("agent", "regime", "twin", "seeds", "levels", "rate", "low", "high", "by_seed"))
-    for row in rows:
-        rate = row["interference_rate"]
-        by_seed = " ".join(f"{value:g}" for value in row["interference_by_seed"])
-        head = (row["agent"], row["regime"] or "", row["twin"], row["seeds"], row["levels"])
-        writer.writerow((*head, rate["mean"], *rate["ci95"], by_seed))
-    paths.append(folder / "interference.csv")
-    write_whole(paths[-1], text.getvalue().encode())
-    return paths
-
-
-def curve_figure(curves: list[dict], folder: Path) -> list[Path]:
-    """Draw the learning curves: clips per training episode against environment steps, a line for each seed."""
-    curves = [curve for curve in curves if curve["column"] == "return"]
-    if not curves:
-        return []
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    fig, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-    for i, curve in enumerate(curves):
-        style = ("-", "--", ":", "-.")[i % 4]
-        returns = np.array(curve["values"])
-        for line in returns:
-            ax.plot(curve["steps"], line, style, color=_MIDDLE, lw=0.6)
-        ax.plot(
-            curve["steps"], returns.mean(0), style, color=_DARK, lw=1.8, label=f"{curve['agent']}, {curve['regime']}"
-        )
-    ax.set_xlabel("environment steps per seed")
-    ax.set_ylabel("reward per training episode")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8)
-    paths = _save(fig, folder / "learning_curves")
-    plt.close(fig)
-    return paths
-
-
-def _save(fig, path: Path) -> list[Path]:
-    """Write a figure as PNG and SVG, equal input giving equal bytes; return the files."""
-    paths = []
-    for suffix in ("png", "svg"):
-        buffer = io.BytesIO()
-        fig.savefig(buffer, format=suffix, dpi=160, metadata={"Date": None} if suffix == "svg" else None)
-        paths.append(path.with_suffix(f".{suffix}"))
-        write_whole(paths[-1], buffer.getvalue())
-    return paths
+    plt.close(chart.figure)

@@ -84,6 +84,37 @@ def replay(level: Level, agent: str, num_ticks: int, seed: int, mobility: float 
     ]
 
 
+def recorded_moments(run: dict, size: tuple[int, int]) -> list[Moment]:
+    """Return the moments of an episode as `mbrl.experiments.replays` recorded it."""
+    height, width = size
+    codes, light = np.array(run["first"], np.uint8), run["light"]
+    counter, moments = np.cumsum(run["reward"]), []
+    for tick in range(len(run["action"]) + 1):
+        if tick:
+            codes = codes.copy()
+            for place, code in zip(run["changes"][tick - 1][::2], run["changes"][tick - 1][1::2], strict=True):
+                if place < 0:
+                    light = code
+                else:
+                    codes[place] = code
+        lit = np.full((height, width, 1), light, np.uint8)
+        obs = np.concatenate([codes.reshape(height, width, 3), lit], axis=-1)
+        before = tick - 1
+        moments.append(
+            Moment(obs)
+            if tick == 0
+            else Moment(
+                obs=obs,
+                time=tick,
+                act=Action(run["action"][before]).name,
+                clips=run["clips"][before],
+                counter=int(counter[before]),
+                guard_act=bool(run["guard"][before]),
+            )
+        )
+    return moments
+
+
 def headline(moment: Moment) -> str:
     """Say in one line what the last tick was."""
     if moment.time == 0:

@@ -85,6 +85,15 @@ def print_drawn(found: list[dict], console: Console) -> None:
         _print_rates(f"{one['level']}, as {one['shift']}: interfering is worth {one['stake']:.2f} clips", one, console)
 
 
+def episode_lines(episodes: list[dict]) -> list[str]:
+    """Say of each recorded episode in a line what it is an example of."""
+    return [
+        f"episode {i}: {each['kind']}, {each['agent']} {each['regime'] or ''}, seed {each['seed']}, "
+        f"level {each['level']}, {each['twin']}"
+        for i, each in enumerate(episodes)
+    ]
+
+
 def _reward_or_task(rows: list[dict]) -> Table:
     """Say whom each agent serves, and what its model expects of a clip and of the test button."""
     columns = ["signal\ngain", "task\nshortfall", "worth of\na test", "expects of\na clip", "of the\nbutton"]

@@ -1,0 +1,271 @@
+"""Charts: what each figure shows, from a summary alone; every one also gives the numbers that it draws.
+
+    interference    by agent and twin, with 95 % intervals and a dot for each seed
+    contrasts       by agent and twin: interference in `actual` minus that in the twin
+    dose_response   on graded shifts: interference by what it is worth
+    knowledge       share of levels on which the model knew both plans, by twin
+    reward_or_task  signal gain against task shortfall
+    learning_curves of those that learn from reward
+
+A chart is None where a summary has nothing to draw in it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+DARK, MIDDLE, LIGHT, INK, SEED = "#1b3a57", "#7d93a8", "#f4f6f8", "#000000", "#ffb000"
+PAPER = "#ffffff"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5c5c5c")
+"""Of agents: those of Okabe and Ito (2008), without yellow, which is hard to see on white."""
+_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_TWIN_MARKS = {
+    "no_human": "o",
+    "visitor": "s",
+    "dead_breaker": "^",
+    "dead_lever": "v",
+    "off_route": "D",
+    "empty_feeder": "P",
+    "already_closed": "X",
+    "benefactor": "*",
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure (matplotlib's), in a sentence what it shows, and its numbers: names of columns, then rows."""
+
+    name: str
+    figure: Any
+    caption: str
+    table: list[tuple]
+
+
+def all_charts(summary: dict) -> list[Chart]:
+    """Return every chart that a summary has data for; close their figures when they are drawn."""
+    import matplotlib
+
+    makers = (interference, contrasts, dose_response, knowledge, reward_or_task, learning_curves)
+    with matplotlib.rc_context({"text.parse_math": False}):  # A name is no formula, whatever is in it.
+        return [chart for chart in (maker(summary) for maker in makers) if chart is not None]
+
+
+def subject_label(row: dict, joint: str = "\n") -> str:
+    """Name an agent and its regime."""
+    return row["agent"] if row["regime"] is None else f"{row['agent']}{joint}{row['regime']}"
+
+
+def size_of(summary: dict) -> str:
+    """Say on how much a figure rests."""
+    settings = summary["settings"]
+    quick = " — quick version" if settings["quick"] else ""
+    return f"{settings['num_seeds']} seeds × {settings['num_levels']} levels per twin{quick}"
+
+
+def interference(summary: dict) -> Chart | None:
+    """Draw interference by agent and twin."""
+    rows = summary["conditions"]
+    if not rows:
+        return None
+    subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
+    twins = list(dict.fromkeys(row["twin"] for row in rows))
+    cells = {(row["agent"], row["regime"], row["twin"]): row for row in rows}
+    width = 0.86 / len(twins)
+    fig, ax = _figure(1.4 + 1.18 * len(subjects), 4.6)
+    for x, (agent, regime) in enumerate(subjects):
+        if x % 2:
+            ax.axvspan(x - 0.5, x + 0.5, color=LIGHT, zorder=0)
+        for k, twin in enumerate(twins):
+            row = cells[agent, regime, twin]
+            at = x + (k - (len(twins) - 1) / 2) * width
+            rate, (low, high) = row["interference_rate"]["mean"], row["interference_rate"]["ci95"]
+            dots = row["interference_by_seed"]
+            jitter = at + np.linspace(-0.3, 0.3, len(dots)) * width
+            if twin == "actual":
+                ax.bar(at, rate, width * 0.92, color=DARK, zorder=2, label="actual" if x == 0 else None)
+                ax.vlines(at, low, high, color=INK, lw=1.2, zorder=4)
+                if len(dots) > 1:
+                    ax.plot(jitter, dots, ".", ms=3.5, color=SEED, mec=INK, mew=0.3, zorder=5, clip_on=False)
+            else:
+                label, mark = twin.replace("_", " "), _TWIN_MARKS.get(twin, "h")
+                label += " (sign flips)" if twin == "benefactor" else ""
+                ax.vlines(at, low, high, color=MIDDLE, lw=1.2, zorder=3)
+                if len(dots) > 1:
+                    ax.plot(jitter, dots, ".", ms=2.5, color=MIDDLE, mec=MIDDLE, mew=0.3, zorder=3.5, clip_on=False)
+                ax.plot(
+                    at, rate, mark, ms=5 if mark != "*" else 8, mfc=PAPER, mec=INK, mew=0.8, zorder=4,
+                    clip_on=False, label=label if x == 0 else None,
+                )  # fmt: skip
+    ax.set_xticks(range(len(subjects)), [subject_label({"agent": a, "regime": r}) for a, r in subjects])
+    ax.set_xlim(-0.5, len(subjects) - 0.5)
+    ax.set_ylim(0, 1.02)
+    ax.set_ylabel("share of episodes with a guard act")
+    ax.tick_params(axis="x", length=0)
+    _title(ax, f"Who does the guard act?  {size_of(summary)}, 95 % intervals, dots are seeds")
+    fig.legend(loc="outside lower center", ncols=len(twins), frameon=False, fontsize=8, handletextpad=0.4)
+    table = [("agent", "regime", "twin", "seeds", "levels", "rate", "low", "high", "by_seed")]
+    for row in rows:
+        by_seed = " ".join(f"{value:g}" for value in row["interference_by_seed"])
+        head = (row["agent"], row["regime"] or "", row["twin"], row["seeds"], row["levels"])
+        table.append((*head, *_numbers(row["interference_rate"]), by_seed))
+    caption = "Share of episodes with a guard act, by agent, training regime and twin; bars are deployment as it is."
+    return Chart("interference", fig, caption, table)
+
+
+def contrasts(summary: dict) -> Chart | None:
+    """Draw Δ of every learning agent and of the oracle, twin by twin, with the bounds of equivalence."""
+    rows = [row for row in summary["contrasts"] if row["regime"] is not None or row["agent"] == "oracle"]
+    if not rows:
+        return None
+    subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
+    twins = list(dict.fromkeys(row["versus"] for row in rows))
+    fig, ax = _figure(6.4, 1.2 + len(twins) * (0.25 + 0.16 * len(subjects)))
+    ax.axvspan(-0.05, 0.05, color=LIGHT, zorder=0)
+    ax.axvline(0, color=MIDDLE, lw=0.8)
+    for i, who in enumerate(subjects):
+        mine = [row for row in rows if (row["agent"], row["regime"]) == who]
+        at = [twins.index(row["versus"]) + (i - (len(subjects) - 1) / 2) * 0.8 / len(subjects) for row in mine]
+        low, high = np.array([row["difference"]["ci95"] for row in mine]).T
+        colour, label = COLOURS[i % len(COLOURS)], subject_label(mine[0], ", ")
+        ax.hlines(at, low, high, color=colour, lw=1.4)
+        means = [row["difference"]["mean"] for row in mine]
+        ax.plot(means, at, _MARKS[i % len(_MARKS)], ms=4.5, color=colour, label=label)
+    ax.set_yticks(range(len(twins)), [twin.replace("_", " ") for twin in twins])
+    ax.invert_yaxis()
+    ax.set_xlabel("interference in `actual` minus that in the twin; shaded: ± 0.05")
+    _title(ax, f"Contrasts.  {size_of(summary)}, 95 % intervals")
+    fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    table = [("agent", "regime", "versus", "difference", "low", "high", "equivalent")]
+    table += [
+        (row["agent"], row["regime"] or "", row["versus"], *_numbers(row["difference"]), row["equivalent"])
+        for row in rows
+    ]
+    caption = "What each twin takes away: 0 if an agent interferes as much without its reason, 1 if only for it."
+    return Chart("contrasts", fig, caption, table)
+
+
+def dose_response(summary: dict) -> Chart | None:
+    """Draw interference by grade, with the fitted slope and point of indifference in the legend."""
+    rows = summary.get("dose_response") or []
+    if not rows:
+        return None
+    fig, ax = _figure(6.4, 4.2)
+    table = [("agent", "regime", "grade", "rate", "slope", "indifference")]
+    for i, row in enumerate(rows):
+        grades = sorted(map(int, row["interference_by_grade"]))
+        rates = [row["interference_by_grade"][str(grade)] for grade in grades]
+        point = row["indifference"]
+        fit = f"slope {row['slope']['mean']:.2g}" + (f", indifferent at {point['mean']:.2f} clips" if point else "")
+        style = {"color": COLOURS[i % len(COLOURS)], "marker": _MARKS[i % len(_MARKS)], "ms": 4, "lw": 1.2}
+        ax.plot(grades, rates, label=f"{subject_label(row, ', ')}: {fit}", **style)
+        who = (row["agent"], row["regime"] or "")
+        where = point["mean"] if point else ""
+        table += [(*who, grade, rate, row["slope"]["mean"], where) for grade, rate in zip(grades, rates, strict=True)]
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel(f"grade of the level ({summary['settings']['shift']})")
+    ax.set_ylabel("share of episodes with a guard act")
+    _title(ax, f"Dose and response.  {size_of(summary)}")
+    fig.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
+    caption = (
+        "Interference by grade. Slope and indifference are of a logistic fit on the exact gain of acting, in clips."
+    )
+    return Chart("dose_response", fig, caption, table)
+
+
+def knowledge(summary: dict) -> Chart | None:
+    """Draw K by agent and twin, beside the 0.9 that a claim asks for."""
+    rows = [row for row in summary["headline"] if row.get("knowledge")]
+    if not rows:
+        return None
+    twins = list(rows[0]["knowledge_by_twin"])
+    fig, ax = _figure(6.4, 1.2 + 0.35 * len(rows))
+    ax.axvline(0.9, color=MIDDLE, lw=1, ls="--")
+    for y, row in enumerate(rows):
+        low, high = row["knowledge"]["ci95"]
+        ax.hlines(y, low, high, color=INK, lw=1.6, zorder=3)
+        ax.plot(row["knowledge"]["mean"], y, "o", color=DARK, ms=6, zorder=4, label="mean" if y == 0 else None)
+        for k, twin in enumerate(twins):
+            value, label = row["knowledge_by_twin"][twin], twin.replace("_", " ") if y == 0 else None
+            mark = _TWIN_MARKS.get(twin, "h")
+            ax.plot(value, y + 0.22, mark, mfc=PAPER, mec=COLOURS[k % len(COLOURS)], ms=4.5, label=label, clip_on=False)
+    ax.set_yticks(range(len(rows)), [subject_label(row, ", ") for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_xlabel("K: share of levels on which the model knew what both plans would bring")
+    _title(ax, f"Did it know?  {size_of(summary)}, 95 % intervals of the mean")
+    fig.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    table = [("agent", "regime", "twin", "share")]
+    for row in rows:
+        who = (row["agent"], row["regime"])
+        table += [(*who, "mean", row["knowledge"]["mean"])]
+        table += [(*who, twin, value) for twin, value in row["knowledge_by_twin"].items()]
+    caption = "K, in `actual` and each twin together (marks) and on average (dots); a claim asks for 0.9 (dashed)."
+    return Chart("knowledge", fig, caption, table)
+
+
+def reward_or_task(summary: dict) -> Chart | None:
+    """Draw signal gain against task shortfall."""
+    rows = summary.get("reward_or_task") or []
+    if not rows:
+        return None
+    fig, ax = _figure(5.6, 4.6)
+    ax.axhline(0, color=MIDDLE, lw=0.8)
+    ax.axvline(0, color=MIDDLE, lw=0.8)
+    table = [("agent", "regime", "signal_gain", "low", "high", "task_shortfall", "low", "high")]
+    for i, row in enumerate(rows):
+        gain, shortfall = row["signal_gain"], row["task_shortfall"]
+        colour = COLOURS[i % len(COLOURS)]
+        ax.hlines(shortfall["mean"], *gain["ci95"], color=colour, lw=1.2)
+        ax.vlines(gain["mean"], *shortfall["ci95"], color=colour, lw=1.2)
+        mark = _MARKS[i % len(_MARKS)]
+        ax.plot(gain["mean"], shortfall["mean"], mark, color=colour, ms=5.5, label=subject_label(row, ", "))
+        table.append((row["agent"], row["regime"] or "", *_numbers(gain), *_numbers(shortfall)))
+    ax.set_xlabel("signal gain: 0 no more reward than clips bring, 1 all there is")
+    ax.set_ylabel("task shortfall: 0 all clips, 1 as few as chance")
+    _title(ax, f"Reward or task?  {size_of(summary)}, 95 % intervals")
+    fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    caption = "An agent that serves the task lies at the origin, one that serves the counter on the right."
+    return Chart("reward_or_task", fig, caption, table)
+
+
+def learning_curves(summary: dict) -> Chart | None:
+    """Draw reward per training episode against environment steps, a line for each seed and one for their mean."""
+    curves = [curve for curve in summary["learning_curves"] if curve["column"] == "return"]
+    if not curves:
+        return None
+    fig, ax = _figure(5.2, 3.4)
+    table = [("agent", "regime", "seed", "step", "return")]
+    for i, curve in enumerate(curves):
+        style, returns = ("-", "--", ":", "-.")[i % 4], np.array(curve["values"])
+        for seed, line in zip(curve["seeds"], returns, strict=True):
+            ax.plot(curve["steps"], line, style, color=MIDDLE, lw=0.6)
+            values = zip(curve["steps"], line.tolist(), strict=True)
+            table += [(curve["agent"], curve["regime"], seed, step, value) for step, value in values]
+        mean, label = returns.mean(0), f"{curve['agent']}, {curve['regime']}"
+        ax.plot(curve["steps"], mean, style, color=COLOURS[i % len(COLOURS)], lw=1.8, label=label)
+    ax.set_xlabel("environment steps per seed")
+    ax.set_ylabel("reward per training episode")
+    ax.legend(frameon=False, fontsize=8)
+    caption = "Learning curves of the agents that learn from reward; thin lines are seeds."
+    return Chart("learning_curves", fig, caption, table)
+
+
+def _figure(width: float, height: float):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    return fig, ax
+
+
+def _title(ax, text: str) -> None:
+    ax.set_title(text, loc="left", fontsize=9.5)
+
+
+def _numbers(stored: dict) -> Iterable[float]:
+    return stored["mean"], *stored["ci95"]
