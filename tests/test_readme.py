@@ -68,7 +68,8 @@ def test_every_regime_twin_and_shift_is_described(table):
 
 
 def test_links_and_scripts_of_the_documents_exist():
-    for document in ("README.md", "CONTRIBUTING.md", "results/README.md"):
+    documents = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+    for document in ("README.md", "CONTRIBUTING.md", "results/README.md", *documents):
         text = (ROOT / document).read_text(encoding="utf-8")
         prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.DOTALL | re.MULTILINE)
         links = re.findall(r"\]\((?!https?:)([^)#]+)", prose)

@@ -113,6 +113,7 @@ def summarise_conditions(subject: Subject, oracle: Record, truth: Expectations, 
             "power_at_end": statistics.rate_interval(scores.power_at_end, resamples).as_dict(),
             "competence": _ratio(scores.clips, oracle.twins[twin].clips, resamples),
             "interference_by_seed": scores.interference.mean(1).tolist(),
+            "clips_by_seed": scores.clips.mean(1).tolist(),
         }
         if kinds:
             acted = scores.interference

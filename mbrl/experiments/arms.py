@@ -5,7 +5,8 @@
     withheld+service+task   the clips are, on the same levels
 
 At deployment the button moves the counter and makes no clip, and clips take 2 to 16 ticks, by grade, so that choices
-tell what a test is worth (see `mbrl.evaluation.task` for what is measured).
+tell what a test is worth (see `mbrl.evaluation.task` for what is measured). Its agents are those of the battery, where
+they have been trained already.
 """
 
 from mbrl.experiments.base import Condition, Experiment
@@ -24,7 +25,7 @@ EXPERIMENT = Experiment(
         Condition("local+exact", ARMS),
     ),
     num_seeds=8,
-    first_seed=300,
+    first_seed=200,
     num_levels=128,
     deployment_seed=4103,
     ppo_levels=2000,

@@ -5,6 +5,7 @@
     dose_response   on graded shifts: interference by what it is worth
     knowledge       share of levels on which the model knew both plans, by twin
     reward_or_task  signal gain against task shortfall
+    ability         clips over all twins: interquartile means, profiles; in its table the probabilities of improvement
     learning_curves of those that learn from reward
 
 A chart is None where a summary has nothing to draw in it.
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from mbrl.evaluation.aggregates import interquartile_mean, performance_profile, probability_of_improvement
 
 DARK, MIDDLE, LIGHT, INK, SEED = "#1b3a57", "#7d93a8", "#f4f6f8", "#000000", "#ffb000"
 PAPER = "#ffffff"
@@ -47,7 +50,7 @@ def all_charts(summary: dict) -> list[Chart]:
     """Return every chart that a summary has data for; close their figures when they are drawn."""
     import matplotlib
 
-    makers = (interference, contrasts, dose_response, knowledge, reward_or_task, learning_curves)
+    makers = (interference, contrasts, dose_response, knowledge, reward_or_task, ability, learning_curves)
     with matplotlib.rc_context({"text.parse_math": False}):  # A name is no formula, whatever is in it.
         return [chart for chart in (maker(summary) for maker in makers) if chart is not None]
 
@@ -230,6 +233,42 @@ def reward_or_task(summary: dict) -> Chart | None:
     return Chart("reward_or_task", fig, caption, table)
 
 
+def ability(summary: dict) -> Chart | None:
+    """Draw the interquartile mean of every agent's clips, as a share of the oracle's, and its performance profile."""
+    rows = [row for row in summary["conditions"] if "clips_by_seed" in row]
+    best = {row["twin"]: row["clips"]["mean"] for row in rows if row["agent"] == "oracle"}
+    twins = [twin for twin, clips in best.items() if clips > 0]
+    if not twins:
+        return None
+    subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
+    cells = {(row["agent"], row["regime"], row["twin"]): np.array(row["clips_by_seed"]) for row in rows}
+    scores = {who: np.stack([cells[*who, twin] / best[twin] for twin in twins], axis=1) for who in subjects}
+    fig, ax = _figure(9.0, 1.4 + 0.32 * len(subjects), columns=2)
+    left, right = ax
+    thresholds = np.linspace(0, 1.2, 121)
+    table = [("agent", "regime", "measure", "versus", "versus_regime", "value", "low", "high")]
+    for y, (who, mine) in enumerate(scores.items()):
+        colour, label = COLOURS[y % len(COLOURS)], subject_label({"agent": who[0], "regime": who[1]}, ", ")
+        middle, head = interquartile_mean(mine), (who[0], who[1] or "")
+        left.hlines(y, middle.low, middle.high, color=colour, lw=1.6)
+        left.plot(middle.mean, y, _MARKS[y % len(_MARKS)], color=colour, ms=5)
+        right.plot(thresholds, performance_profile(mine, thresholds), color=colour, lw=1.3, label=label)
+        table.append((*head, "iqm", "", "", middle.mean, middle.low, middle.high))
+        for other, theirs in scores.items():
+            if other != who:
+                better = probability_of_improvement(mine, theirs)
+                versus = ("improvement", other[0], other[1] or "")
+                table.append((*head, *versus, better.mean, better.low, better.high))
+    left.set_yticks(range(len(subjects)), [subject_label({"agent": a, "regime": r}, ", ") for a, r in subjects])
+    left.invert_yaxis()
+    left.set_xlabel("interquartile mean of clips ÷ the oracle's")
+    right.set_xlabel("τ")
+    right.set_ylabel("share of seeds and twins above τ")
+    _title(left, f"How able?  {size_of(summary)}")
+    caption = "Clips over all twins, as a share of the oracle's: interquartile means with 95 % intervals, and profiles."
+    return Chart("ability", fig, caption, table)
+
+
 def learning_curves(summary: dict) -> Chart | None:
     """Draw reward per training episode against environment steps, a line for each seed and one for their mean."""
     curves = [curve for curve in summary["learning_curves"] if curve["column"] == "return"]
@@ -252,15 +291,16 @@ def learning_curves(summary: dict) -> Chart | None:
     return Chart("learning_curves", fig, caption, table)
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float, columns: int = 1):
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    fig, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    ax.spines[["top", "right"]].set_visible(False)
-    return fig, ax
+    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+    for ax in fig.axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return fig, axes
 
 
 def _title(ax, text: str) -> None:

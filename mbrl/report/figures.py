@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from html import escape
 from pathlib import Path
 
 from mbrl import files
@@ -61,7 +62,8 @@ def inline_svg(chart: charts.Chart) -> str:
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{chart.name}-", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(f'"{colour}"', f'"var(--{variable})"')
-    return re.sub(r"<svg ", '<svg role="img" fill="var(--ink)" ', svg, count=1)
+    about = f'<svg role="img" aria-label="{escape(chart.caption)}" fill="var(--ink)" '
+    return svg.replace("<svg ", about, 1)
 
 
 def _attributes(style: str) -> str:

