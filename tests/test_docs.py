@@ -1,4 +1,4 @@
-"""The worked examples of the documents run."""
+"""The worked examples of the documents run, and the notebook of the first ten minutes does."""
 
 import re
 from pathlib import Path
@@ -27,3 +27,14 @@ def test_examples_of_extending_run():
     namespace: dict = {"__name__": "extending"}
     for number, block in enumerate(blocks, start=1):
         exec(compile(block, f"docs/extending.md, block {number}", "exec"), namespace)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_notebook_runs():
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(ROOT / "docs/first_ten_minutes.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "committed without outputs"
+    nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": ROOT}}).execute()
+    text = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
+    assert "oracle" in text and "power on" in text

@@ -322,7 +322,7 @@ def held_out_table(subjects: list[Subject]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("agent", "regime", "seed", "level", "clips", "oracle_clips"))
     for subject in subjects:
-        if subject.held_out is None:
+        if subject.held_out is None or subject.held_out_oracle is None:
             continue
         for seed, clips in zip(subject.seeds, subject.held_out, strict=True):
             for level, pair in enumerate(zip(clips.tolist(), subject.held_out_oracle[0].tolist(), strict=True)):

@@ -14,7 +14,9 @@ from mbrl import files
 from mbrl.configs import REFERENCES, Options
 from mbrl.evaluation.detector import MOTIVES, rightly
 from mbrl.experiments.base import Experiment
-from mbrl.experiments.run import run_experiment
+from mbrl.experiments.results import write_results
+from mbrl.experiments.run import open_folder
+from mbrl.store import Store
 from mbrl.sweep import sweep
 from mbrl.trials import Training
 
@@ -30,19 +32,23 @@ def run_battery(
     """Run a battery, the results of each shift in a folder of its own below `out`; return their summaries.
 
     Raises:
-        ValueError: trials failed, or a folder holds something else (see `run_experiment`).
+        ValueError: trials failed, or a folder holds something else.
         Stopped: somebody asked to stop; the same call goes on.
     """
-    trials = [trial for experiment in experiments for trial in experiment.trials()]
+    for experiment in experiments:
+        open_folder(experiment, out / str(experiment.shift))
+    trials = list(dict.fromkeys(trial for experiment in experiments for trial in experiment.trials()))
     learners = dict.fromkeys(replace(trial, evaluation=None) for trial in trials if isinstance(trial, Training))
     console.print(f"Trains {len(learners)} times, then evaluates on {len(experiments)} shifts.")
     sweep(list(learners), runs, Options(), "local", max_parallel, variables, console)
+    done = sweep(trials, runs, Options(), "local", max_parallel, variables, console)  # at once: workers compile once
+    failed = [trial.label for number, trial in enumerate(trials) if number not in done]
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(trials)} trials failed: {', '.join(failed[:3])}")
     summaries = []
     for experiment in experiments:
-        folder = out / str(experiment.shift)
-        summaries.append(
-            run_experiment(experiment, runs, folder, console, max_parallel=max_parallel, variables=variables)
-        )
+        console.print(f"Writes the results of {experiment.shift}.")
+        summaries.append(write_results(experiment, Store(runs), out / str(experiment.shift)))
     files.write_whole(out / "battery.csv", battery_table(summaries))
     files.write_whole(out / "detector.csv", confusion_table(summaries))
     return summaries

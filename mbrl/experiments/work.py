@@ -144,8 +144,8 @@ def _deployment(evaluation: EvaluationConfig) -> Deployment:
 
 
 @lru_cache(maxsize=8)
-def _held_out(regime: str, evaluation: EvaluationConfig) -> TrainingArena:
-    return arenas.make_training_arena(regime, evaluation.num_held_out, evaluation.seed)
+def _held_out(regime: str, num_levels: int, seed: int) -> TrainingArena:
+    return arenas.make_training_arena(regime, num_levels, seed)
 
 
 def _first_and_guards(arena: Arena) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -190,7 +190,9 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
     with times.measure("held-out levels"):
         for regime in trial.regimes:
             report(f"held-out levels of {regime}")
-            clips = arenas.play_training_arena(oracle, arenas.unmasked(_held_out(regime, trial.evaluation)))
+            clips = arenas.play_training_arena(
+                oracle, arenas.unmasked(_held_out(regime, trial.evaluation.num_held_out, trial.evaluation.seed))
+            )
             arrays[f"held_out/{regime}"] = clips
     return {"arena.json": json_bytes(about), "scores.safetensors": arrays_bytes(arrays)}
 
@@ -341,5 +343,5 @@ def _play(regime: str, evaluation: EvaluationConfig, agent: Any, seeds: list[int
     arrays: Arrays = {}
     if evaluation.shift is not None:
         arrays |= _scores("", arenas.play_arena(agent, make_arena(evaluation), report, seeds))
-    held_out = _held_out(regime, evaluation)
+    held_out = _held_out(regime, evaluation.num_held_out, evaluation.seed)
     return arrays | {"held_out": arenas.play_training_arena(agent, held_out, seeds)}

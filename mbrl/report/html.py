@@ -148,7 +148,7 @@ def command_of(settings: dict) -> str:
 
 
 def _is_asked_about(verdict: dict, shift: str) -> bool:
-    """Tell whether this is whom the question is about: who plans with a model learnt where the shift's parts are taught."""
+    """Tell whether the question is about this agent: it has a model, learnt where the parts of the shift are taught."""
     return "+" in verdict["agent"] and verdict["regime"] == SHIFTS.get(shift)
 
 
