@@ -4,6 +4,8 @@ Every regime and seed has its own levels and plays them with scripted policies (
 trained, none has ever seen another regime), so that a planner later meets states like those that were experienced.
 """
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +23,9 @@ LEAST = (*SIZE, 1, 2)
 """Least height, width, crates and movers of training banks, so that all seeds and regimes share their shapes."""
 
 
+@lru_cache(maxsize=8)
 def training_levels(regime: str, num_levels: int, seed: int, size: tuple[int, int] = SIZE) -> list[Level]:
-    """Return the levels that a regime and seed train on; fewer are the first of more."""
+    """Return the levels that a regime and seed train on; fewer are the first of more. The last few lists are kept."""
     return regime_levels(regime, num_levels, seed, size)
 
 

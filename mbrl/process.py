@@ -1,7 +1,9 @@
 """Settings of a process that must stand in its environment before JAX is imported; nothing here imports JAX."""
 
+import hashlib
 import importlib.util
 import os
+import platform
 from pathlib import Path
 
 
@@ -30,7 +32,20 @@ def environment(exact: bool, workers: int, devices: int = 1) -> dict[str, str]:
     missing = [flag for flag in flags if flag.partition("=")[0] not in given]
     if missing:
         found["XLA_FLAGS"] = " ".join([given, *missing]).strip()
+    found["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(compiled_programs())
     return found
+
+
+def compiled_programs() -> Path:
+    """Return where JAX keeps what it compiled for processors like this machine's, so that it is compiled once."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    kind = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    name = hashlib.sha256("\n".join([platform.machine(), platform.processor(), *kind]).encode()).hexdigest()[:12]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "paperclip-mbrl" / "compiled" / name
 
 
 def default_parallel() -> int:

@@ -1,4 +1,16 @@
-"""Settings of all tests; `envs` comes first, for it sets XLA's flags before JAX starts."""
+"""Settings of all tests; `envs` comes first, for it sets XLA's flags before JAX starts.
+
+What one test compiles no other compiles again, in whatever process it runs.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import envs  # noqa: F401  isort: skip
 
