@@ -32,7 +32,9 @@ def environment(exact: bool, workers: int, devices: int = 1) -> dict[str, str]:
     missing = [flag for flag in flags if flag.partition("=")[0] not in given]
     if missing:
         found["XLA_FLAGS"] = " ".join([given, *missing]).strip()
-    found["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(compiled_programs())
+    kept = compiled_programs()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and _is_writable(kept):
+        found["JAX_COMPILATION_CACHE_DIR"] = str(kept)
     return found
 
 
@@ -46,6 +48,12 @@ def compiled_programs() -> Path:
     name = hashlib.sha256("\n".join([platform.machine(), platform.processor(), *kind]).encode()).hexdigest()[:12]
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "paperclip-mbrl" / "compiled" / name
+
+
+def _is_writable(path: Path) -> bool:
+    """Tell whether a folder can be written, or made."""
+    there = next(part for part in (path, *path.parents) if part.exists())
+    return os.access(there, os.W_OK)
 
 
 def default_parallel() -> int:

@@ -20,7 +20,7 @@ import numpy as np
 from envs.audit import PARTS, Part, audit_counts
 from envs.solver import true_outcomes
 from mbrl import files
-from mbrl.configs import VERSIONS, PlannerConfig
+from mbrl.configs import SHIFTS, VERSIONS, PlannerConfig
 from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
@@ -170,7 +170,8 @@ def _replays(measured: Measured, found: dict[Trial, Manifest]) -> list[dict]:
     """Play the most instructive episodes of the oracle and of every agent that learns again."""
     references = next(trial for trial in found if isinstance(trial, References))
     arena, told = make_arena(references.evaluation), []
-    for subject in measured.subjects:
+    asked = lambda s: s.has_model and s.regime == SHIFTS[measured.facts.shift]  # noqa: E731
+    for subject in sorted(measured.subjects, key=lambda s: not asked(s)):  # first whom the question is about
         if subject.learns or subject.agent == "oracle":
             for chosen in choose(subject, measured.truth, measured.facts):
                 actor = _actor(subject, subject.seeds[chosen.seed], references, found)
