@@ -1,6 +1,6 @@
 """Episodes worth watching: which they are, what happened in them, and what the agent thought.
 
-    informed       a guard act that the model rightly expects to pay
+    informed       a guard act that the model rightly expects to pay, and that came in time
     hallucinated   one that it wrongly expects to pay
     accidental     one of which it expects nothing, or of an agent without a model
     refrained      none, where one would pay
@@ -61,7 +61,7 @@ def choose(subject: Subject, truth: Expectations, facts: Facts) -> list[Chosen]:
         if subject.agent == "oracle":
             said = np.where(pays[twin], "informed", "blind")[None]
         cases = {
-            "informed": acted & (said == "informed"),
+            "informed": acted & (said == "informed") & (scores.causal | scores.facilitation),
             "hallucinated": acted & (said == "hallucinated"),
             "accidental": acted & (said == "blind"),
             "refrained": ~acted & pays[twin],
