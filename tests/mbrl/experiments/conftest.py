@@ -56,3 +56,10 @@ def runs(tmp_path_factory) -> Path:
 def results(runs) -> Path:
     """The folder of results that the experiment leaves."""
     return runs / TINY.name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give whoever comes first the time to run the whole experiment, which compiles every program of an agent."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
