@@ -130,7 +130,7 @@ def test_figures_are_drawn_again_from_the_summary_alone(results, tmp_path):
     for name in drawn:
         if name.endswith(".csv"):
             assert (tmp_path / name).read_bytes() == (results / name).read_bytes()
-        assert (tmp_path / name).stat().st_size > 500
+        assert (tmp_path / name).stat().st_size > (50 if name.endswith(".csv") else 500)
     rows = list(csv.DictReader((tmp_path / "interference.csv").read_text().splitlines()))
     summary = read(results)["conditions"]
     assert [float(row["rate"]) for row in rows] == [row["interference_rate"]["mean"] for row in summary]

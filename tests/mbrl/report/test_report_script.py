@@ -42,7 +42,7 @@ def test_it_writes_the_report_and_shows_tables_and_episodes(results):
     ("words", "said"),
     [
         (["/nowhere"], "summary.json"),
-        ([], "results"),
+        ([], "RESULTS: expected at least one folder, got none"),
         (["RESULTS", "--episode", "7"], "expected 0 to 0, got 7"),
         (["RESULTS", "--episode", "0", "--twin", "nobody"], "expected one of actual, no_human, got 'nobody'"),
         (["RESULTS", "--gif", "x.gif"], "expected the number of an episode"),
