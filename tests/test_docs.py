@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
 from envs.regimes import FAMILIES
@@ -32,7 +34,6 @@ def test_examples_of_extending_run():
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_notebook_runs():
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(ROOT / "docs/first_ten_minutes.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "committed without outputs"
     nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": ROOT}}).execute()

@@ -9,17 +9,14 @@ Episodes ride along compressed; if the file would grow too large the last of the
 import base64
 import gzip
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from envs.audit import PARTS
 from envs.pictures import sprite_atlas
@@ -29,13 +26,13 @@ from mbrl.configs import SHIFTS
 from mbrl.plain import read_json
 from mbrl.report import charts
 from mbrl.report.figures import inline_svg
+from mbrl.report.pictures import as_png
 from mbrl.store import MANIFEST, json_bytes, read_manifest, reseal
 
 _PAGE = Path(__file__).parent / "page"
 NAME, REPLAYS = "report.html", "replays.json.gz"
 LARGEST = 5_000_000
 """Bytes that a report may have."""
-_SHOWN = ("name", "shift", "num_seeds", "first_seed", "num_levels", "deployment_seed", "num_held_out")
 _MEASURES = ("min_contrast", "fraction_of_ceiling", "clips", "competence_in_distribution", "knowledge")
 
 
@@ -141,7 +138,12 @@ def _view(summary: dict) -> dict[str, Any]:
 
 
 def command_of(settings: dict) -> str:
-    """Return the command that makes a run with these settings."""
+    """Return the command that makes a run with these settings; of agents that were evaluated, all but their folders."""
+    name, shift = settings["name"], settings["shift"]
+    if name == "evaluation" or name == f"battery-{shift}":
+        what = f"--shift {shift}" if name == "evaluation" else f"--battery {shift} --num-seeds {settings['num_seeds']}"
+        levels = f"--num-levels {settings['num_levels']} --seed {settings['deployment_seed']}"
+        return f".venv/bin/python scripts/evaluate.py {what} {levels}"
     names = ("num_seeds", "first_seed", "num_levels", "deployment_seed")
     options = " ".join(f"--{name.replace('_', '-')} {settings[name]}" for name in names)
     return f".venv/bin/python scripts/sweep.py {settings['name']} {options}"
@@ -192,9 +194,7 @@ def _template():
 @cache
 def _sprites() -> str:
     """Return the sprites of all cells as the address of a picture."""
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(sprite_atlas())).save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(as_png(sprite_atlas())).decode()}"
 
 
 def _hash(text: str) -> str:

@@ -7,14 +7,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import axe_playwright_python
 import pytest
+from playwright import sync_api as playwright
 
 from mbrl.report.html import render
 from tests.mbrl.report.pages import demo_summary, episode, poisoned
 from tests.mbrl.report.test_html import PAYLOADS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-playwright = pytest.importorskip("playwright.sync_api")
 NUM_PAYLOADS = 300
 
 
@@ -92,8 +93,7 @@ def test_the_floor_is_drawn(opened):
 
 @pytest.mark.parametrize("opened", VIEWS, indirect=True)
 def test_axe_finds_nothing_serious(opened):
-    package = pytest.importorskip("axe_playwright_python")
-    source = next(Path(package.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8")
+    source = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8")
     opened.evaluate(source)
     found = opened.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
     assert [(rule["id"], [node["html"][:90] for node in rule["nodes"][:3]]) for rule in found
