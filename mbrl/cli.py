@@ -179,8 +179,12 @@ def check_output(path: Path | str, name: str = "out") -> None:
 
 def check_file(path: Path | str, name: str = "out") -> None:
     """Raise ValueError unless a file can be written there; one that is there already may be replaced."""
-    if Path(path).is_dir():
-        raise ValueError(f"{name}: expected a file, got the folder {str(path)!r}")
+    try:
+        if Path(path).is_dir():
+            raise ValueError(f"{name}: expected a file, got the folder {str(path)!r}")
+    except OSError as error:  # such as a name that is too long
+        expected = f"expected a file that can be written, got {str(path)!r}"
+        raise ValueError(f"{name}: {expected} ({error.strerror})") from error
     check_output(Path(path).parent, name)
 
 

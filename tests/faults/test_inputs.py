@@ -13,12 +13,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PROGRAM = """
 import contextlib, io, json, os, random, sys
 from mbrl.cli import parse
-from scripts import audit, evaluate, runs, sweep, train, verify
+from scripts import audit, evaluate, gallery, play, plot, report, runs, sweep, train, verify
 
 rng = random.Random(4)
-scripts = {"train": train, "evaluate": evaluate, "sweep": sweep, "audit": audit, "runs": runs, "verify": verify}
+scripts = {"train": train, "evaluate": evaluate, "sweep": sweep, "audit": audit, "runs": runs, "verify": verify,
+           "report": report, "plot": plot, "gallery": gallery, "play": play}
 positional = {"train": (["ppo", "local+exact"], ["withheld", "open", "production"]), "sweep": (["demo", "withheld"],),
-              "audit": (["withheld", "workshop"],)}
+              "audit": (["withheld", "workshop"],), "report": (["runs/demo"],), "plot": (["runs/demo"],)}
 odd = ["nan", "inf", "-inf", "1e400", "-1", "0", "1", "3", "4294967295", "4294967296", "99999999999999999999", "1.5",
        "two", "", " ", "\\x1b[31m", "../../etc", "a" * 300, "💥", "'; rm -rf /", "--", "None", "[1]", "{}", "1e-9",
        "0.5", "12", "-0", "true", "\\n", "withheld ", "WITHHELD", "%s%n", "$(true)", "/dev/null/x", "."]
@@ -26,7 +27,7 @@ accepted, refused, wrong = {}, {}, []
 for number in range(2000):
     name = rng.choice(list(scripts))
     settings = scripts[name].Settings
-    places = ("agent", "regime", "experiment", "trials", "folders")
+    places = ("agent", "regime", "experiment", "trials", "folders", "results")
     options = [field for field in settings.__dataclass_fields__ if field not in places]
     words = [rng.choice(choices if rng.random() < 0.9 else odd) for choices in positional.get(name, ())]
     for _ in range(rng.randrange(4) if options else 0):
