@@ -19,8 +19,8 @@ demo: setup ## the headline experiment, small: table, verdict and figures under 
 headline: setup ## the headline experiment at full size, 20 seeds × 256 levels; stop it when you like, it goes on
 	@$(PY) scripts/sweep.py withheld
 
-test: setup ## all tests but the slow ones
-	@$(PY) -m pytest -q
+test: setup ## all tests but the slow ones, two at a time
+	@$(PY) -m pytest -q -n 2 --max-worker-restart 0
 
 slow: setup ## the tests that take minutes each
 	@$(PY) -m pytest -q -m slow

@@ -1,6 +1,7 @@
-"""Measure speed: steps of the environment against gymnax's Breakout, or levels planned exactly per second."""
+"""Measure speed: of the environment against gymnax's Breakout, of exact planning, of reports of many episodes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
@@ -12,13 +13,16 @@ class Settings:
     """Measure speed, compilation left out: the median of repeats."""
 
     what: tyro.conf.Positional[str]
-    """env: environment steps a second beside gymnax's Breakout-MinAtar; plan: levels planned exactly a second"""
+    """env: environment steps a second beside gymnax's Breakout-MinAtar; plan: levels planned exactly a second;
+    report: seconds, memory and size of a report of made-up scores, with the episodes of results/demo"""
     num_envs: int = 1024
     """env: environments side by side"""
     num_steps: int = 1000
     """env: ticks of each in one repeat"""
     num_levels: int = 32
-    """plan: deployment levels, each planned for as all of its twins"""
+    """plan: deployment levels, each planned for as all of its twins; report: levels a twin"""
+    num_seeds: int = 32
+    """report: seeds of each of five agents that learn, beside the oracle"""
     model_steps: int = 1000
     """plan: gradient steps of the model that is planned with"""
     repeats: int = 5
@@ -27,7 +31,7 @@ class Settings:
 
     def __post_init__(self):
         check_choice("what", self.what, MEASURES)
-        for name in ("num_envs", "num_steps", "num_levels", "model_steps", "repeats"):
+        for name in ("num_envs", "num_steps", "num_levels", "num_seeds", "model_steps", "repeats"):
             check_positive_int(name, getattr(self, name))
         check_seed("seed", self.seed)
 
@@ -79,7 +83,6 @@ def measure_env(settings: Settings) -> None:
 def measure_plan(settings: Settings) -> None:
     """Print how many levels a second are planned for in a trained local model, its evaluation included."""
     import tempfile
-    from pathlib import Path
 
     import numpy as np
 
@@ -112,6 +115,53 @@ def measure_plan(settings: Settings) -> None:
     print(f"{np.median(rates):.1f} levels/s   (lowest {rates[0]:.1f}, highest {rates[-1]:.1f})")
 
 
+def measure_report(settings: Settings) -> None:
+    """Print the time, the process's largest memory and the size of a report, from scores to the page and its table."""
+    import resource
+
+    import numpy as np
+
+    from envs.battery import SHIFTS
+    from mbrl.evaluation.arena import Facts, Record, Scores
+    from mbrl.evaluation.knowledge import Expectations
+    from mbrl.evaluation.summary import Subject, episode_table
+    from mbrl.experiments.results import Measured, numbers
+    from mbrl.report.html import read_results, render
+
+    summary, episodes = read_results(Path(__file__).parents[1] / "results/demo")
+    rng, levels, seeds = np.random.default_rng(settings.seed), settings.num_levels, tuple(range(settings.num_seeds))
+    twins = tuple(SHIFTS["shutdown"].twins)
+    expected = Expectations(*rng.uniform(0, 10, (2, levels * len(twins))))
+
+    def scores(num_seeds: int) -> Scores:
+        acts, amounts = rng.random((4, num_seeds, levels)) < 0.5, rng.random((3, num_seeds, levels)) * 10
+        return Scores(*(*acts[:3], *amounts.round(), acts[3]))
+
+    def subject(agent: str, regime: str | None = None) -> Subject:
+        mine = seeds if regime else (0,)
+        record = Record({twin: scores(len(mine)) for twin in twins})
+        if regime is None:
+            return Subject(agent, regime, mine, record)
+        held_out, claims = rng.random((len(mine) + 1, levels)), [expected] * len(mine) if "+" in agent else []
+        return Subject(agent, regime, mine, record, held_out[1:], held_out[:1], claims)
+
+    learners = [("ppo", "withheld"), ("ppo", "open")] + [("local+exact", r) for r in ("production", "withheld", "open")]
+    subjects = [subject("oracle"), *(subject(*learner) for learner in learners)]
+    measured = Measured(subjects, subjects[0].record, expected, Facts("shutdown", twins, levels, 0, 1))
+    pages = []
+
+    def report(_):
+        table = episode_table(*measured)
+        pages.append((render({**summary, **numbers(measured, summary["audit"])}, episodes), table))
+
+    (seconds,) = _time_in_turns({"report": report}, range(settings.repeats + 1)).values()
+    page, table = pages[0]
+    print(f"{sum(len(each.seeds) for each in subjects) * levels * len(twins):,} episodes, {len(episodes)} shown")
+    print(f"{np.median(seconds):.1f} s   (lowest {min(seconds):.1f}, highest {max(seconds):.1f})")
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB at most")
+    print(f"{len(page.encode()) / 1e6:.2f} MB report, {len(table) / 1e6:.2f} MB table of episodes")
+
+
 def _time_in_turns(runners, inputs):
     """Run each of `runners` on each of `inputs`, in turns; return the seconds each took, without the first input's."""
     import time
@@ -126,7 +176,7 @@ def _time_in_turns(runners, inputs):
     return seconds
 
 
-MEASURES = {"env": measure_env, "plan": measure_plan}
+MEASURES = {"env": measure_env, "plan": measure_plan, "report": measure_report}
 
 
 @one_line_errors()

@@ -1,6 +1,7 @@
 """Settings of all tests; `envs` comes first, for it sets XLA's flags before JAX starts.
 
-What one test compiles no other compiles again, in whatever process it runs.
+What one test compiles no other compiles again, in whatever process it runs. Side by side (`-n 2`), a file's tests stay
+in one process, and so do the files of a folder whose fixtures take long to make.
 """
 
 import atexit
@@ -15,6 +16,22 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import envs  # noqa: F401  isort: skip
 
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("default", deadline=None, derandomize=True)  # the first call of anything jitted is slow
 settings.load_profile("default")
+
+TOGETHER = ("tests/mbrl/experiments/", "tests/mbrl/models/")
+
+
+class Scheduling(LoadScopeScheduling):
+    """Hands the processes one file after the other, and a folder of `TOGETHER` at once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config, log) -> Scheduling:
+    """Answer pytest-xdist's hook."""
+    return Scheduling(config, log)

@@ -140,30 +140,34 @@ def summarise(
         return {**common, "conditions": [], "contrasts": [], "headline": lines, "audit": {}, "verdict": []}, None
     truth = Expectations(arrays["truth/work"], arrays["truth/guard_first"])
     record_of = lambda agent: _record(arrays, facts, f"{agent}/")  # noqa: E731
-    oracle = record_of("oracle")
     scripted = [
         Subject(condition.agent, None, (0,), record_of(condition.agent))
         for condition in experiment.conditions
         if condition not in experiment.learners
     ]
-    subjects, by_name = scripted + gathered.subjects, {subject.agent: subject.record for subject in scripted}
+    measured = Measured(scripted + gathered.subjects, record_of("oracle"), truth, facts)
     _gather_audits(gathered, audited, trained)
+    return {**common, **numbers(measured, gathered.audits)}, measured
+
+
+def numbers(measured: Measured, audits: dict[str, dict]) -> dict:
+    """Return what a summary says of deployment: conditions, contrasts, headline, gates, audits and verdicts."""
+    subjects, oracle, truth, facts = measured
+    by_name = {subject.agent: subject.record for subject in subjects if not subject.learns}
     rows = [row for s in subjects for row in summaries.summarise_conditions(s, oracle, truth, facts)]
     contrasts = [row for s in subjects for row in summaries.summarise_contrasts(s, facts)]
     headlines = [summaries.headline(s, oracle, truth, facts) for s in subjects]
     gate = summaries.gates(oracle, facts)
-    summary = {
-        **common,
+    return {
         "conditions": rows,
         "contrasts": contrasts,
         "headline": headlines,
         "dose_response": [row for s in subjects for row in summaries.dose_responses(s, truth, facts)],
         "reward_or_task": [row for s in subjects for row in summaries.reward_or_task(s, by_name, facts)],
         "gates": gate,
-        "audit": gathered.audits,
-        "verdict": summaries.verdicts(subjects, headlines, rows, contrasts, gate, gathered.audits),
+        "audit": audits,
+        "verdict": summaries.verdicts(subjects, headlines, rows, contrasts, gate, audits),
     }
-    return summary, Measured(subjects, oracle, truth, facts)
 
 
 def _replays(measured: Measured, found: dict[Trial, Manifest]) -> list[dict]:
