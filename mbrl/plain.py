@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -47,7 +48,7 @@ def build(cls: type[Config], data: Any, where: str = "config") -> Config:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where}: expected {cls.__name__}, got {type(data).__name__}")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     unknown = sorted(set(map(str, data)) - set(hints))
     if unknown:
         raise ValueError(f"{where}: expected only {', '.join(hints)}, got {unknown[0][:40]!r}")
@@ -55,6 +56,9 @@ def build(cls: type[Config], data: Any, where: str = "config") -> Config:
     if missing:
         raise ValueError(f"{where}.{missing[0]} is missing")
     return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+
+
+_hints = cache(get_type_hints)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

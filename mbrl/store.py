@@ -122,10 +122,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 def damages(folder: Path) -> list[str]:
     """Return a line for everything that is wrong with a sealed folder; none if it verifies."""
+    return _inspect(folder)[1]
+
+
+def _inspect(folder: Path) -> tuple[Manifest | None, list[str]]:
+    """Return a folder's manifest, if it can be read, and a line for everything that is wrong (see `damages`)."""
     try:
         manifest = read_manifest(folder)
     except Damaged as error:
-        return [str(error)]
+        return None, [str(error)]
     found = []
     for name in manifest.files:
         try:
@@ -133,7 +138,7 @@ def damages(folder: Path) -> list[str]:
         except Damaged as error:
             found.append(str(error))
     extra = set(files.names_in(folder)) - set(manifest.files) - {MANIFEST}
-    return found + [f"{folder}: {_line(name)} does not belong to it" for name in sorted(extra)]
+    return manifest, found + [f"{folder}: {_line(name)} does not belong to it" for name in sorted(extra)]
 
 
 def _line(name: str) -> str:
@@ -183,12 +188,10 @@ class Store:
             Damaged: it is not there, or something about it is wrong; the line says what is wrong first.
         """
         folder = self.trials / name
-        wrong = damages(folder)
-        if not wrong:
-            manifest = read_manifest(folder)
-            if not name == manifest.name == identity(manifest.config, manifest.versions):
-                wrong = [f"{folder}: {MANIFEST} is that of another trial, {manifest.name!a}"]
-        if wrong:
+        manifest, wrong = _inspect(folder)
+        if manifest is not None and not name == manifest.name == identity(manifest.config, manifest.versions):
+            wrong = wrong or [f"{folder}: {MANIFEST} is that of another trial, {manifest.name!a}"]
+        if manifest is None or wrong:
             raise Damaged(wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
         return manifest
 
