@@ -21,7 +21,7 @@ CELL_FEATURES = NUM_TERRAINS + NUM_MARKINGS + NUM_OBJECTS
 GLOBAL_FEATURES = 1 + 2 * _CIRCUIT_BITS + 1
 
 
-_TURNED = np.stack([np.rot90(np.arange(9).reshape(3, 3), turns).reshape(9) for turns in range(4)])
+TURNED = np.stack([np.rot90(np.arange(9).reshape(3, 3), turns).reshape(9) for turns in range(4)])
 """Order of the nine cells that brings up, right, down or left to the top."""
 
 
@@ -57,7 +57,7 @@ class Grids:
         """
         steps = np.array([row * self.width + column for row in (-1, 0, 1) for column in (-1, 0, 1)])
         moment, ahead = np.arange(len(cells))[:, None], np.maximum(np.asarray(action) - 1, 0)
-        near = np.clip(cells[:, None] + steps[_TURNED[ahead]], 0, self.terrain.shape[1] - 1)
+        near = np.clip(cells[:, None] + steps[TURNED[ahead]], 0, self.terrain.shape[1] - 1)
         terrain, marking, objects = (part[moment, near] for part in (self.terrain, self.marking, self.objects))
         marking = to_relative(marking, ahead[..., None])
         return (terrain.astype(np.uint16) * NUM_MARKINGS + marking) * NUM_OBJECTS + objects
