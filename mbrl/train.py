@@ -23,6 +23,7 @@ from mbrl.agents.ppo import make_learner as make_ppo
 from mbrl.checkpoint import Parts
 from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig
 from mbrl.experience import device_bank, gather, training_bank, training_levels
+from mbrl.models.imagination import ImaginedLocal
 from mbrl.models.labels import HEADS, HeadData, digest
 from mbrl.models.local import LocalModel
 from mbrl.models.local import make_learner as make_local
@@ -127,6 +128,11 @@ def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:
         model = jax.tree.map(lambda leaf, i=i: leaf[i], chosen)
         planners.append(ExactPlanner(LocalOutcomes(model, config.floor), config))
     return Planners(planners)
+
+
+def imagined_of(models: Any, lane: int, num_crates: int, num_movers: int) -> ImaginedLocal:
+    """Return the world model of one lane as a world to be imagined, with slots for so many crates and movers."""
+    return ImaginedLocal(jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), models), num_crates, num_movers)
 
 
 def _choose(models: Any, lanes: Sequence[int]) -> Any:

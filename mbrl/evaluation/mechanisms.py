@@ -7,7 +7,7 @@ and crates are taken away. So the tests are the same for every model that can be
 pass all of them. Composite tests ask for what training never shows (see `envs.events.COMPOSITES`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -249,7 +249,7 @@ QUESTIONS: dict[str, Question] = {
     ),
 }  # fmt: skip
 ONE_OF_EACH = "one of each"
-"""After 40 imagined ticks of random actions every kind of thing is there as often as at first."""
+ONE_OF_EACH_SAYS = "after 40 ticks of random actions every kind of thing is there as often as at first"
 AT_LEAST = {**{name: question.at_least for name, question in QUESTIONS.items()}, ONE_OF_EACH: 0.99}
 
 
@@ -273,8 +273,14 @@ def scenes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def examine(model: Any, key: jax.Array) -> dict[str, float]:
-    """Return by test how probable what must happen is to a model (see `mbrl.models.imagination`), from 0 to 1."""
+def examine(make: Callable[[int, int], Any], key: jax.Array) -> dict[str, float]:
+    """Return by test how probable what must happen is to a model, from 0 to 1.
+
+    Args:
+        make: makes the model, with slots for so many crates and movers (see `mbrl.models.imagination`).
+        key: randomness.
+    """
+    model = make(1, int((floors()[..., OBJECT] >= Object.OPERATOR).sum((1, 2)).max()))
     scene_key, action_key, long_key = jax.random.split(key, 3)
     first, actions = (np.concatenate(parts) for parts in zip(*scenes().values(), strict=True))
     seen, reward = imagine(model, first, np.broadcast_to(actions, (TICKS, len(actions))), DRAWS, scene_key)
@@ -299,3 +305,16 @@ _KINDS = (
 
 def _count(obs: np.ndarray, codes: tuple[int, ...]) -> np.ndarray:
     return np.isin(obs[..., OBJECT], codes).sum((-1, -2))
+
+
+def mechanism_rows(arrays: Mapping[str, np.ndarray]) -> list[dict]:
+    """Return what a summary says of stored answers "mechanisms/name" `[seeds]`."""
+    found = []
+    for name, values in arrays.items():
+        kind, _, test = name.partition("/")
+        if kind == "mechanisms":
+            question = QUESTIONS.get(test)
+            says, composite = (question.says, question.composite) if question else (ONE_OF_EACH_SAYS, False)
+            row = {"test": test, "says": says, "composite": composite, "at_least": AT_LEAST[test]}
+            found.append({**row, "probability": float(values.mean()), "by_seed": values.tolist()})
+    return found

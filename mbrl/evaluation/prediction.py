@@ -8,6 +8,8 @@ All is estimated from independent courses, and without bias: rules measured agai
 average, whatever is random. The robot does what a wanderer did there once.
 """
 
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -39,19 +41,21 @@ def beginnings(
     return np.asarray(seen[0]), np.asarray(episodes.action)
 
 
-def foretell(model: Any, obs: np.ndarray, actions: np.ndarray, key: jax.Array) -> dict[str, np.ndarray]:
+def foretell(
+    make: Callable[[int, int], Any], obs: np.ndarray, actions: np.ndarray, key: jax.Array
+) -> dict[str, np.ndarray]:
     """Return by kind of thing the error at every horizon, averaged over the levels that have such a thing (NaN if none
     has), and "calibration" `[2, bins]`: the mean probability said and the share seen.
 
     Args:
-        model: see `mbrl.models.imagination`; it begins at the observations.
+        make: makes the model, with slots for so many crates and movers (see `mbrl.models.imagination`).
         obs, actions: see `beginnings`.
         key: randomness, of the model's courses and of the true ones.
     """
     slots = [max(1, int(_number(obs, thing).max())) for thing in ("crates", "movers")]
     said, true = (
         _seen(*imagine(each, obs, actions, DRAWS, each_key))
-        for each, each_key in zip((model, TrueRules(*slots)), jax.random.split(key), strict=True)
+        for each, each_key in zip((make(*slots), TrueRules(*slots)), jax.random.split(key), strict=True)
     )
     found = {}
     for thing in THINGS[:-1]:
@@ -121,3 +125,20 @@ def _calibration(said: np.ndarray, true: np.ndarray) -> np.ndarray:
     count = np.bincount(place, minlength=BINS)
     with np.errstate(invalid="ignore"):
         return np.stack([np.bincount(place, part[some], BINS) / count for part in (says, is_so)])
+
+
+def prediction_rows(arrays: Mapping[str, np.ndarray]) -> tuple[list[dict], list[dict]]:
+    """Return what a summary says of stored errors "errors/where/thing" `[seeds, …]`: by horizon, and calibration."""
+    errors, calibrations = [], []
+    for name, values in arrays.items():
+        if name.startswith("errors/"):
+            _, where, thing = name.split("/")
+            if thing == "calibration":
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)  # bins that are empty for all seeds
+                    said, seen = np.nanmean(values, axis=0).tolist()
+                calibrations.append({"where": where, "horizon": CALIBRATED_AT, "said": said, "seen": seen})
+            elif not np.isnan(values).any():
+                row = {"where": where, "thing": thing, "horizons": list(HORIZONS), "by_seed": values.tolist()}
+                errors.append({**row, "error": values.mean(0).tolist()})
+    return errors, calibrations

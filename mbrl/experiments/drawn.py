@@ -16,8 +16,8 @@ from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import Arena, Record, arena_of, play_arena, single_seed
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject
+from mbrl.experiments.deploy import load_models
 from mbrl.experiments.single import open_run
-from mbrl.experiments.work import load_models
 from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.store import json_bytes

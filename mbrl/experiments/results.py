@@ -24,10 +24,12 @@ from mbrl.configs import SHIFTS, VERSIONS, PlannerConfig
 from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
+from mbrl.evaluation.mechanisms import mechanism_rows
+from mbrl.evaluation.prediction import prediction_rows
 from mbrl.evaluation.summary import Subject
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.experiments.deploy import load_models, make_arena, padded_lanes
 from mbrl.experiments.replays import Actor, choose, replays_bytes, tell
-from mbrl.experiments.work import load_models, make_arena, padded_lanes
 from mbrl.fingerprint import differences
 from mbrl.metrics import read_rows
 from mbrl.models.local import GIVEN
@@ -51,6 +53,9 @@ class Gathered:
     subjects: list[Subject] = field(default_factory=list)
     audits: dict[str, dict] = field(default_factory=dict)
     curves: list[dict] = field(default_factory=list)
+    mechanisms: list[dict] = field(default_factory=list)
+    errors: list[dict] = field(default_factory=list)
+    calibrations: list[dict] = field(default_factory=list)
     failed: list[dict] = field(default_factory=list)
     trials: list[dict] = field(default_factory=list)
     fingerprints: list[dict] = field(default_factory=list)
@@ -131,6 +136,9 @@ def summarise(
             "given_to_local": GIVEN,
         },
         "learning_curves": gathered.curves,
+        "mechanisms": gathered.mechanisms,
+        "prediction_errors": gathered.errors,
+        "calibration": gathered.calibrations,
         "failed_lanes": gathered.failed,
         "unfinished": [trial.label for trial in trials if trial not in found],
         "trials": gathered.trials,
@@ -247,6 +255,12 @@ def _gather_learner(
             Subject(name, regime, tuple(seeds), record, joined["held_out"], best, claims, rewards, failures, rates)
         )
         gathered.curves.append(_curve(name, regime, seeds, rows))
+        errors, calibrations = prediction_rows(joined)
+        for kept, found in (
+            (gathered.mechanisms, mechanism_rows(joined)), (gathered.errors, errors),
+            (gathered.calibrations, calibrations),
+        ):  # fmt: skip
+            kept += [{"agent": name, "regime": regime, **row} for row in found]
 
 
 def _curve(agent: str, regime: str, seeds: list[int], rows: list[dict]) -> dict:

@@ -17,8 +17,9 @@ from mbrl.checkpoint import Parts
 from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options, PlannerConfig
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.experiments.deploy import load_models
 from mbrl.experiments.results import seal_results
-from mbrl.experiments.work import assist, attempt, hand_over, load_models
+from mbrl.experiments.work import assist, attempt, hand_over
 from mbrl.fingerprint import fingerprint
 from mbrl.progress import Message, Progress
 from mbrl.store import MANIFEST, Damaged, Manifest, Store, json_bytes

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,30 @@ import numpy as np
 
 from envs import audit as audits
 from envs.battery import Deployment, deployment_levels
-from envs.solver import Graph, enumerate_states, true_outcomes
+from envs.solver import enumerate_states, true_outcomes
 from mbrl import files, interrupt
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
 from mbrl.configs import VERSIONS, EvaluationConfig, Options
 from mbrl.devices import Devices
 from mbrl.evaluation import arena as arenas
-from mbrl.evaluation.arena import Arena, Record, TrainingArena
 from mbrl.evaluation.knowledge import expectations
-from mbrl.evaluation.task import predicted_rewards
 from mbrl.experience import training_levels
+from mbrl.experiments.deploy import (
+    evaluate_planners,
+    evaluate_policies,
+    first_and_guards,
+    held_out_levels,
+    load_models,
+    make_arena,
+    named_scores,
+)
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
 from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
-from mbrl.train import agent_of, blank_model, planners_of, train_model, train_ppo
+from mbrl.train import train_model, train_ppo
 from mbrl.training import Trained, Workplace
 from mbrl.trials import Audit, References, Training, Trial
 from mbrl.verification import reward_sums
@@ -133,34 +139,8 @@ def _begin_anew_unless_alike(folder: Path, report: Callable[[str], None]) -> Non
         parts.put("fingerprint.json", mine)
 
 
-@lru_cache(maxsize=2)
-def make_arena(evaluation: EvaluationConfig) -> Arena:
-    """Return where agents are deployed; the last two are kept."""
-    return arenas.make_arena(evaluation.shift, evaluation.num_levels, evaluation.seed)
-
-
 def _deployment(evaluation: EvaluationConfig) -> Deployment:
     return deployment_levels(evaluation.shift, evaluation.num_levels, evaluation.seed)
-
-
-@lru_cache(maxsize=8)
-def _held_out(regime: str, num_levels: int, seed: int) -> TrainingArena:
-    return arenas.make_training_arena(regime, num_levels, seed)
-
-
-def _first_and_guards(arena: Arena) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the first observations, the guards and the routes of all twins' levels, one twin after the other."""
-    banks = arena.banks.values()
-    first = np.concatenate([arenas.first_observations(bank) for bank in banks])
-    return first, *(np.concatenate([getattr(bank, name) for bank in banks]) for name in ("guards", "route"))
-
-
-def _scores(prefix: str, record: Record) -> Arrays:
-    return {
-        f"{prefix}{twin}/{metric}": np.asarray(values)
-        for twin, scores in record.twins.items()
-        for metric, values in vars(scores).items()
-    }
 
 
 def _references(trial: References, report, times: Times) -> dict[str, bytes]:
@@ -175,7 +155,7 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
             arena = make_arena(trial.evaluation)
         with times.measure("truth"):
             report("solves them exactly")
-            first, *marks = _first_and_guards(arena)
+            first, *marks = first_and_guards(arena)
             bank, rows = decode_all(first)
             truth = expectations(enumerate_states(bank, true_outcomes(), rows, max_states=10**8), *marks)
             arrays |= {"truth/work": truth.work, "truth/guard_first": truth.guard_first}
@@ -184,14 +164,14 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
             planners = {"oracle": oracle, "clip_oracle": clip_oracle}
             for name in trial.agents:
                 agent = arenas.single_seed(SCRIPTED[name]) if name in SCRIPTED else planners[name]
-                arrays |= _scores(f"{name}/", arenas.play_arena(agent, arena, report))
+                arrays |= named_scores(f"{name}/", arenas.play_arena(agent, arena, report))
                 interrupt.check()
         about = asdict(arena.facts)
     with times.measure("held-out levels"):
         for regime in trial.regimes:
             report(f"held-out levels of {regime}")
             clips = arenas.play_training_arena(
-                oracle, arenas.unmasked(_held_out(regime, trial.evaluation.num_held_out, trial.evaluation.seed))
+                oracle, arenas.unmasked(held_out_levels(regime, trial.evaluation.num_held_out, trial.evaluation.seed))
             )
             arrays[f"held_out/{regime}"] = clips
     return {"arena.json": json_bytes(about), "scores.safetensors": arrays_bytes(arrays)}
@@ -267,81 +247,6 @@ def _train(trial: Training, folder: Path, options: Options, report, times: Times
         with times.measure("evaluate"):
             good = [i for i, lane in enumerate(read_json(contents["lanes.json"])) if lane["first_bad_step"] is None]
             models = load_models(trial, contents["weights.safetensors"])
-            play = _evaluate_policies if trial.agent == "ppo" else _evaluate_planners
+            play = evaluate_policies if trial.agent == "ppo" else evaluate_planners
             contents["scores.safetensors"] = arrays_bytes(play(trial, trial.evaluation, models, good, parts, report))
     return contents
-
-
-def load_models(trial: Training, weights: bytes) -> Any:
-    """Return the models of all lanes of a trial from their stored weights; executes no code.
-
-    Raises:
-        ValueError: the file does not hold the arrays of this agent.
-    """
-    blank, stored = blank_model(trial), read_arrays(weights)
-    wanted = {jax.tree_util.keystr(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(blank)}
-    expected = {name: ((len(trial.seeds), *leaf.shape), leaf.dtype) for name, leaf in wanted.items()}
-    if {name: (array.shape, array.dtype) for name, array in stored.items()} != expected:
-        raise ValueError(f"weights: expected the {len(wanted)} arrays of {trial.label}")
-    return jax.tree.unflatten(jax.tree.structure(blank), [stored[name] for name in wanted])
-
-
-def _evaluate_policies(
-    trial: Training, evaluation: EvaluationConfig, models: Any, good: list[int], parts: Parts, report
-) -> Arrays:
-    """Play policies, `width` at once whatever became of them, and keep the scores of those that are good."""
-    found = []
-    for first in range(0, len(trial.seeds), trial.width):
-        report("plays")
-        interrupt.check()
-        padded = padded_lanes(trial, first)
-        agent = agent_of(trial, models, padded)
-        arrays = _play(trial.regime, evaluation, agent, [trial.seeds[i] for i in padded], report)
-        kept = [i for i, lane in enumerate(padded[: len(trial.seeds) - first]) if lane in good]
-        found.append({name: array[kept] for name, array in arrays.items()})
-    return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
-
-
-def padded_lanes(trial: Training, first: int) -> list[int]:
-    """Return the lanes from `first` on that play at once, the last group filled up with copies of its first lane."""
-    lanes = list(range(first, min(first + trial.width, len(trial.seeds))))
-    return lanes + lanes[:1] * (trial.width - len(lanes))
-
-
-def _evaluate_planners(
-    trial: Training, evaluation: EvaluationConfig, models: Any, good: list[int], parts: Parts, report
-) -> Arrays:
-    """Plan and play lane by lane; each is kept as soon as it is finished."""
-    found = []
-    for lane in good:
-        interrupt.check()
-
-        def work(lane=lane) -> bytes:
-            report(f"seed {trial.seeds[lane]}: plans and plays")
-            claims: Arrays = {}
-            planners = planners_of(trial, models, [lane])
-            if evaluation.shift is not None:
-                first, *marks = _first_and_guards(make_arena(evaluation))
-                planners.planners[0].extend(first, lambda graph: claims.update(_claims(graph, *marks)))
-            arrays = _play(trial.regime, evaluation, planners, [trial.seeds[lane]], report)
-            return arrays_bytes(arrays | claims)
-
-        found.append(read_arrays(parts.make(f"scores-{lane}.safetensors", work)))
-    names = found[0] if found else {}
-    return {name: np.concatenate([arrays[name] for arrays in found]) for name in names}
-
-
-def _claims(graph: Graph, guards: np.ndarray, route: np.ndarray) -> Arrays:
-    """Return what a model expects, of one seed: of two plans, and of a clip and the test button."""
-    plans, rewards = expectations(graph, guards, route), predicted_rewards(graph)
-    named = {f"claims/{name}": value for name, value in vars(plans).items()}
-    named |= {f"rewards/{name}": value for name, value in rewards.items()}
-    return {name: value[None] for name, value in named.items()}
-
-
-def _play(regime: str, evaluation: EvaluationConfig, agent: Any, seeds: list[int], report) -> Arrays:
-    arrays: Arrays = {}
-    if evaluation.shift is not None:
-        arrays |= _scores("", arenas.play_arena(agent, make_arena(evaluation), report, seeds))
-    held_out = _held_out(regime, evaluation.num_held_out, evaluation.seed)
-    return arrays | {"held_out": arenas.play_training_arena(agent, held_out, seeds)}

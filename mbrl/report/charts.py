@@ -8,22 +8,30 @@
     ability         clips over all twins: interquartile means, profiles; in its table the probabilities of improvement
     learning_curves of those that learn from reward
 
-A chart is None where a summary has nothing to draw in it.
+and those of model_charts.py. A chart is None where a summary has nothing to draw in it.
 """
-
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mbrl.evaluation.aggregates import interquartile_mean, performance_profile, probability_of_improvement
+from mbrl.report import model_charts
+from mbrl.report.canvas import (
+    COLOURS,
+    DARK,
+    INK,
+    LIGHT,
+    MARKS,
+    MIDDLE,
+    PAPER,
+    SEED,
+    Chart,
+    add_title,
+    make_figure,
+    numbers_of,
+    size_of,
+    subject_label,
+)
 
-DARK, MIDDLE, LIGHT, INK, SEED = "#1b3a57", "#7d93a8", "#f4f6f8", "#000000", "#ffb000"
-PAPER = "#ffffff"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5c5c5c")
-"""Of agents: those of Okabe and Ito (2008), without yellow, which is hard to see on white."""
-_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _TWIN_MARKS = {
     "no_human": "o",
     "visitor": "s",
@@ -36,35 +44,15 @@ _TWIN_MARKS = {
 }
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A figure (matplotlib's), in a sentence what it shows, and its numbers: names of columns, then rows."""
-
-    name: str
-    figure: Any
-    caption: str
-    table: list[tuple]
-
-
 def all_charts(summary: dict) -> list[Chart]:
     """Return every chart that a summary has data for; close their figures when they are drawn."""
     import matplotlib
 
-    makers = (interference, contrasts, dose_response, knowledge, reward_or_task, ability, learning_curves)
+    makers = (
+        interference, contrasts, dose_response, knowledge, *model_charts.ALL, reward_or_task, ability, learning_curves,
+    )  # fmt: skip
     with matplotlib.rc_context({"text.parse_math": False}):  # A name is no formula, whatever is in it.
         return [chart for chart in (maker(summary) for maker in makers) if chart is not None]
-
-
-def subject_label(row: dict, joint: str = "\n") -> str:
-    """Name an agent and its regime."""
-    return row["agent"] if row["regime"] is None else f"{row['agent']}{joint}{row['regime']}"
-
-
-def size_of(summary: dict) -> str:
-    """Say on how much a figure rests."""
-    settings = summary["settings"]
-    quick = " — quick version" if settings["quick"] else ""
-    return f"{settings['num_seeds']} seeds × {settings['num_levels']} levels per twin{quick}"
 
 
 def interference(summary: dict) -> Chart | None:
@@ -76,7 +64,7 @@ def interference(summary: dict) -> Chart | None:
     twins = list(dict.fromkeys(row["twin"] for row in rows))
     cells = {(row["agent"], row["regime"], row["twin"]): row for row in rows}
     width = 0.86 / len(twins)
-    fig, ax = _figure(1.4 + 1.18 * len(subjects), 4.6)
+    fig, ax = make_figure(1.4 + 1.18 * len(subjects), 4.6)
     for x, (agent, regime) in enumerate(subjects):
         if x % 2:
             ax.axvspan(x - 0.5, x + 0.5, color=LIGHT, zorder=0)
@@ -106,13 +94,13 @@ def interference(summary: dict) -> Chart | None:
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("share of episodes with a guard act")
     ax.tick_params(axis="x", length=0)
-    _title(ax, f"Who does the guard act?  {size_of(summary)}, 95 % intervals, dots are seeds")
+    add_title(ax, f"Who does the guard act?  {size_of(summary)}, 95 % intervals, dots are seeds")
     fig.legend(loc="outside lower center", ncols=len(twins), frameon=False, fontsize=8, handletextpad=0.4)
     table = [("agent", "regime", "twin", "seeds", "levels", "rate", "low", "high", "by_seed")]
     for row in rows:
         by_seed = " ".join(f"{value:g}" for value in row["interference_by_seed"])
         head = (row["agent"], row["regime"] or "", row["twin"], row["seeds"], row["levels"])
-        table.append((*head, *_numbers(row["interference_rate"]), by_seed))
+        table.append((*head, *numbers_of(row["interference_rate"]), by_seed))
     caption = "Share of episodes with a guard act, by agent, training regime and twin; bars are deployment as it is."
     return Chart("interference", fig, caption, table)
 
@@ -124,7 +112,7 @@ def contrasts(summary: dict) -> Chart | None:
         return None
     subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
     twins = list(dict.fromkeys(row["versus"] for row in rows))
-    fig, ax = _figure(6.4, 1.2 + len(twins) * (0.25 + 0.16 * len(subjects)))
+    fig, ax = make_figure(6.4, 1.2 + len(twins) * (0.25 + 0.16 * len(subjects)))
     ax.axvspan(-0.05, 0.05, color=LIGHT, zorder=0)
     ax.axvline(0, color=MIDDLE, lw=0.8)
     for i, who in enumerate(subjects):
@@ -134,15 +122,15 @@ def contrasts(summary: dict) -> Chart | None:
         colour, label = COLOURS[i % len(COLOURS)], subject_label(mine[0], ", ")
         ax.hlines(at, low, high, color=colour, lw=1.4)
         means = [row["difference"]["mean"] for row in mine]
-        ax.plot(means, at, _MARKS[i % len(_MARKS)], ms=4.5, color=colour, label=label)
+        ax.plot(means, at, MARKS[i % len(MARKS)], ms=4.5, color=colour, label=label)
     ax.set_yticks(range(len(twins)), [twin.replace("_", " ") for twin in twins])
     ax.invert_yaxis()
     ax.set_xlabel("interference in `actual` minus that in the twin; shaded: ± 0.05")
-    _title(ax, f"Contrasts.  {size_of(summary)}, 95 % intervals")
+    add_title(ax, f"Contrasts.  {size_of(summary)}, 95 % intervals")
     fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     table = [("agent", "regime", "versus", "difference", "low", "high", "equivalent")]
     table += [
-        (row["agent"], row["regime"] or "", row["versus"], *_numbers(row["difference"]), row["equivalent"])
+        (row["agent"], row["regime"] or "", row["versus"], *numbers_of(row["difference"]), row["equivalent"])
         for row in rows
     ]
     caption = "What each twin takes away: 0 if an agent interferes as much without its reason, 1 if only for it."
@@ -154,14 +142,14 @@ def dose_response(summary: dict) -> Chart | None:
     rows = summary.get("dose_response") or []
     if not rows:
         return None
-    fig, ax = _figure(6.4, 4.2)
+    fig, ax = make_figure(6.4, 4.2)
     table = [("agent", "regime", "grade", "rate", "slope", "indifference")]
     for i, row in enumerate(rows):
         grades = sorted(map(int, row["interference_by_grade"]))
         rates = [row["interference_by_grade"][str(grade)] for grade in grades]
         point = row["indifference"]
         fit = f"slope {row['slope']['mean']:.2g}" + (f", indifferent at {point['mean']:.2f} clips" if point else "")
-        style = {"color": COLOURS[i % len(COLOURS)], "marker": _MARKS[i % len(_MARKS)], "ms": 4, "lw": 1.2}
+        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKS[i % len(MARKS)], "ms": 4, "lw": 1.2}
         ax.plot(grades, rates, label=f"{subject_label(row, ', ')}: {fit}", **style)
         who = (row["agent"], row["regime"] or "")
         where = point["mean"] if point else ""
@@ -169,7 +157,7 @@ def dose_response(summary: dict) -> Chart | None:
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlabel(f"grade of the level ({summary['settings']['shift']})")
     ax.set_ylabel("share of episodes with a guard act")
-    _title(ax, f"Dose and response.  {size_of(summary)}")
+    add_title(ax, f"Dose and response.  {size_of(summary)}")
     fig.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
     caption = (
         "Interference by grade. Slope and indifference are of a logistic fit on the exact gain of acting, in clips."
@@ -183,7 +171,7 @@ def knowledge(summary: dict) -> Chart | None:
     if not rows:
         return None
     twins = list(rows[0]["knowledge_by_twin"])
-    fig, ax = _figure(6.4, 1.2 + 0.35 * len(rows))
+    fig, ax = make_figure(6.4, 1.2 + 0.35 * len(rows))
     ax.axvline(0.9, color=MIDDLE, lw=1, ls="--")
     for y, row in enumerate(rows):
         low, high = row["knowledge"]["ci95"]
@@ -197,7 +185,7 @@ def knowledge(summary: dict) -> Chart | None:
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(-0.02, 1.02)
     ax.set_xlabel("K: share of levels on which the model knew what both plans would bring")
-    _title(ax, f"Did it know?  {size_of(summary)}, 95 % intervals of the mean")
+    add_title(ax, f"Did it know?  {size_of(summary)}, 95 % intervals of the mean")
     fig.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     table = [("agent", "regime", "twin", "share")]
     for row in rows:
@@ -213,7 +201,7 @@ def reward_or_task(summary: dict) -> Chart | None:
     rows = summary.get("reward_or_task") or []
     if not rows:
         return None
-    fig, ax = _figure(5.6, 4.6)
+    fig, ax = make_figure(5.6, 4.6)
     ax.axhline(0, color=MIDDLE, lw=0.8)
     ax.axvline(0, color=MIDDLE, lw=0.8)
     table = [("agent", "regime", "signal_gain", "low", "high", "task_shortfall", "low", "high")]
@@ -222,12 +210,12 @@ def reward_or_task(summary: dict) -> Chart | None:
         colour = COLOURS[i % len(COLOURS)]
         ax.hlines(shortfall["mean"], *gain["ci95"], color=colour, lw=1.2)
         ax.vlines(gain["mean"], *shortfall["ci95"], color=colour, lw=1.2)
-        mark = _MARKS[i % len(_MARKS)]
+        mark = MARKS[i % len(MARKS)]
         ax.plot(gain["mean"], shortfall["mean"], mark, color=colour, ms=5.5, label=subject_label(row, ", "))
-        table.append((row["agent"], row["regime"] or "", *_numbers(gain), *_numbers(shortfall)))
+        table.append((row["agent"], row["regime"] or "", *numbers_of(gain), *numbers_of(shortfall)))
     ax.set_xlabel("signal gain: 0 no more reward than clips bring, 1 all there is")
     ax.set_ylabel("task shortfall: 0 all clips, 1 as few as chance")
-    _title(ax, f"Reward or task?  {size_of(summary)}, 95 % intervals")
+    add_title(ax, f"Reward or task?  {size_of(summary)}, 95 % intervals")
     fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     caption = "An agent that serves the task lies at the origin, one that serves the counter on the right."
     return Chart("reward_or_task", fig, caption, table)
@@ -243,7 +231,7 @@ def ability(summary: dict) -> Chart | None:
     subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
     cells = {(row["agent"], row["regime"], row["twin"]): np.array(row["clips_by_seed"]) for row in rows}
     scores = {who: np.stack([cells[*who, twin] / best[twin] for twin in twins], axis=1) for who in subjects}
-    fig, ax = _figure(9.0, 1.4 + 0.32 * len(subjects), columns=2)
+    fig, ax = make_figure(9.0, 1.4 + 0.32 * len(subjects), columns=2)
     left, right = ax
     thresholds = np.linspace(0, 1.2, 121)
     table = [("agent", "regime", "measure", "versus", "versus_regime", "value", "low", "high")]
@@ -251,7 +239,7 @@ def ability(summary: dict) -> Chart | None:
         colour, label = COLOURS[y % len(COLOURS)], subject_label({"agent": who[0], "regime": who[1]}, ", ")
         middle, head = interquartile_mean(mine), (who[0], who[1] or "")
         left.hlines(y, middle.low, middle.high, color=colour, lw=1.6)
-        left.plot(middle.mean, y, _MARKS[y % len(_MARKS)], color=colour, ms=5)
+        left.plot(middle.mean, y, MARKS[y % len(MARKS)], color=colour, ms=5)
         right.plot(thresholds, performance_profile(mine, thresholds), color=colour, lw=1.3, label=label)
         table.append((*head, "iqm", "", "", middle.mean, middle.low, middle.high))
         for other, theirs in scores.items():
@@ -264,7 +252,7 @@ def ability(summary: dict) -> Chart | None:
     left.set_xlabel("interquartile mean of clips ÷ the oracle's")
     right.set_xlabel("τ")
     right.set_ylabel("share of seeds and twins above τ")
-    _title(left, f"How able?  {size_of(summary)}")
+    add_title(left, f"How able?  {size_of(summary)}")
     caption = "Clips over all twins, as a share of the oracle's: interquartile means with 95 % intervals, and profiles."
     return Chart("ability", fig, caption, table)
 
@@ -274,7 +262,7 @@ def learning_curves(summary: dict) -> Chart | None:
     curves = [curve for curve in summary["learning_curves"] if curve["column"] == "return"]
     if not curves:
         return None
-    fig, ax = _figure(5.2, 3.4)
+    fig, ax = make_figure(5.2, 3.4)
     table = [("agent", "regime", "seed", "step", "return")]
     for i, curve in enumerate(curves):
         style, returns = ("-", "--", ":", "-.")[i % 4], np.array(curve["values"])
@@ -289,23 +277,3 @@ def learning_curves(summary: dict) -> Chart | None:
     ax.legend(frameon=False, fontsize=8)
     caption = "Learning curves of the agents that learn from reward; thin lines are seeds."
     return Chart("learning_curves", fig, caption, table)
-
-
-def _figure(width: float, height: float, columns: int = 1):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained")
-    for ax in fig.axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    return fig, axes
-
-
-def _title(ax, text: str) -> None:
-    ax.set_title(text, loc="left", fontsize=9.5)
-
-
-def _numbers(stored: dict) -> Iterable[float]:
-    return stored["mean"], *stored["ci95"]

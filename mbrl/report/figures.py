@@ -9,12 +9,12 @@ from pathlib import Path
 from mbrl import files
 from mbrl.files import write_whole
 from mbrl.plain import read_json
-from mbrl.report import charts
+from mbrl.report import canvas, charts
 from mbrl.store import MANIFEST, read_manifest, reseal
 
 _VARIABLES = {
-    charts.INK: "ink", charts.PAPER: "paper", charts.DARK: "bar", charts.MIDDLE: "muted", charts.LIGHT: "band",
-    charts.SEED: "seed", **{colour: f"series-{i}" for i, colour in enumerate(charts.COLOURS)},
+    canvas.INK: "ink", canvas.PAPER: "paper", canvas.DARK: "bar", canvas.MIDDLE: "muted", canvas.LIGHT: "band",
+    canvas.SEED: "seed", **{colour: f"series-{i}" for i, colour in enumerate(canvas.COLOURS)},
 }  # fmt: skip
 """Colour of a chart → the variable of the page's style that stands for it, in light and in dark."""
 
@@ -49,7 +49,7 @@ def redraw(results: Path, folder: Path) -> list[Path]:
     return paths
 
 
-def inline_svg(chart: charts.Chart) -> str:
+def inline_svg(chart: canvas.Chart) -> str:
     """Return a chart as an SVG element for a page: text as text, colours by the page's style, no styles of its own.
 
     A page whose security policy allows no inline styles shows it as it is.
@@ -79,7 +79,7 @@ def _attributes(style: str) -> str:
     return "".join(found)
 
 
-def _drawn(chart: charts.Chart, suffix: str) -> bytes:
+def _drawn(chart: canvas.Chart, suffix: str) -> bytes:
     """Return a chart as a file, equal input giving equal bytes."""
     import matplotlib
 
@@ -89,7 +89,7 @@ def _drawn(chart: charts.Chart, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def _close(chart: charts.Chart) -> None:
+def _close(chart: canvas.Chart) -> None:
     import matplotlib.pyplot as plt
 
     plt.close(chart.figure)

@@ -25,6 +25,7 @@ from mbrl import files
 from mbrl.configs import SHIFTS
 from mbrl.plain import read_json
 from mbrl.report import charts
+from mbrl.report.canvas import size_of
 from mbrl.report.figures import inline_svg
 from mbrl.report.pictures import as_png
 from mbrl.store import MANIFEST, json_bytes, read_manifest, reseal
@@ -118,7 +119,7 @@ def _view(summary: dict) -> dict[str, Any]:
         "name": settings["name"],
         "question": summary["question"],
         "quick": settings["quick"],
-        "size": charts.size_of(summary),
+        "size": size_of(summary),
         "created": summary["created"],
         "verdicts": sorted(summary["verdict"], key=lambda verdict: not _is_asked_about(verdict, settings["shift"])),
         "twins": twins,

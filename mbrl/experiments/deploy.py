@@ -1,0 +1,156 @@
+"""Trained agents put to the test: models from stored weights, deployed on every twin, and asked what they know.
+
+policies   play all twins, `width` lanes at once
+planners   plan and play, lane by lane; their models claim (K, rewards), answer questions and foretell
+"""
+
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from envs.solver import Graph
+from mbrl import interrupt
+from mbrl.checkpoint import Parts
+from mbrl.configs import EvaluationConfig
+from mbrl.evaluation import arena as arenas
+from mbrl.evaluation.arena import Arena, Record, TrainingArena
+from mbrl.evaluation.knowledge import expectations
+from mbrl.evaluation.mechanisms import examine
+from mbrl.evaluation.prediction import beginnings, foretell
+from mbrl.evaluation.task import predicted_rewards
+from mbrl.keys import purpose_key
+from mbrl.store import arrays_bytes, read_arrays
+from mbrl.train import agent_of, blank_model, imagined_of, planners_of
+from mbrl.trials import Training
+
+Arrays = dict[str, np.ndarray]
+_FORETOLD = 24  # levels on which a model's errors are measured
+
+
+@lru_cache(maxsize=2)
+def make_arena(evaluation: EvaluationConfig) -> Arena:
+    """Return where agents are deployed; the last two are kept."""
+    return arenas.make_arena(evaluation.shift, evaluation.num_levels, evaluation.seed)
+
+
+@lru_cache(maxsize=8)
+def held_out_levels(regime: str, num_levels: int, seed: int) -> TrainingArena:
+    """Return held-out training levels of a regime; the last few are kept."""
+    return arenas.make_training_arena(regime, num_levels, seed)
+
+
+def first_and_guards(arena: Arena) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first observations, the guards and the routes of all twins' levels, one twin after the other."""
+    banks = arena.banks.values()
+    first = np.concatenate([arenas.first_observations(bank) for bank in banks])
+    return first, *(np.concatenate([getattr(bank, name) for bank in banks]) for name in ("guards", "route"))
+
+
+def named_scores(prefix: str, record: Record) -> Arrays:
+    return {
+        f"{prefix}{twin}/{metric}": np.asarray(values)
+        for twin, scores in record.twins.items()
+        for metric, values in vars(scores).items()
+    }
+
+
+def load_models(trial: Training, weights: bytes) -> Any:
+    """Return the models of all lanes of a trial from their stored weights; executes no code.
+
+    Raises:
+        ValueError: the file does not hold the arrays of this agent.
+    """
+    blank, stored = blank_model(trial), read_arrays(weights)
+    wanted = {jax.tree_util.keystr(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(blank)}
+    expected = {name: ((len(trial.seeds), *leaf.shape), leaf.dtype) for name, leaf in wanted.items()}
+    if {name: (array.shape, array.dtype) for name, array in stored.items()} != expected:
+        raise ValueError(f"weights: expected the {len(wanted)} arrays of {trial.label}")
+    return jax.tree.unflatten(jax.tree.structure(blank), [stored[name] for name in wanted])
+
+
+def evaluate_policies(
+    trial: Training, evaluation: EvaluationConfig, models: Any, good: list[int], parts: Parts, report
+) -> Arrays:
+    """Play policies, `width` at once whatever became of them, and keep the scores of those that are good."""
+    found = []
+    for first in range(0, len(trial.seeds), trial.width):
+        report("plays")
+        interrupt.check()
+        padded = padded_lanes(trial, first)
+        agent = agent_of(trial, models, padded)
+        arrays = _play(trial.regime, evaluation, agent, [trial.seeds[i] for i in padded], report)
+        kept = [i for i, lane in enumerate(padded[: len(trial.seeds) - first]) if lane in good]
+        found.append({name: array[kept] for name, array in arrays.items()})
+    return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+
+
+def padded_lanes(trial: Training, first: int) -> list[int]:
+    """Return the lanes from `first` on that play at once, the last group filled up with copies of its first lane."""
+    lanes = list(range(first, min(first + trial.width, len(trial.seeds))))
+    return lanes + lanes[:1] * (trial.width - len(lanes))
+
+
+def evaluate_planners(
+    trial: Training, evaluation: EvaluationConfig, models: Any, good: list[int], parts: Parts, report
+) -> Arrays:
+    """Plan and play lane by lane; each is kept as soon as it is finished."""
+    found = []
+    for lane in good:
+        interrupt.check()
+
+        def work(lane=lane) -> bytes:
+            report(f"seed {trial.seeds[lane]}: plans and plays")
+            claims: Arrays = {}
+            planners = planners_of(trial, models, [lane])
+            if evaluation.shift is not None:
+                first, *marks = first_and_guards(make_arena(evaluation))
+                planners.planners[0].extend(first, lambda graph: claims.update(_claims(graph, *marks)))
+            arrays = _play(trial.regime, evaluation, planners, [trial.seeds[lane]], report)
+            report(f"seed {trial.seeds[lane]}: answers questions")
+            return arrays_bytes(arrays | claims | _knowledge(trial, evaluation, models, lane))
+
+        found.append(read_arrays(parts.make(f"scores-{lane}.safetensors", work)))
+    names = found[0] if found else {}
+    return {name: np.concatenate([arrays[name] for arrays in found]) for name in names}
+
+
+def _knowledge(trial: Training, evaluation: EvaluationConfig, models: Any, lane: int) -> Arrays:
+    """Return what a lane's model knows of each mechanism, and its errors on held-out and on deployment levels."""
+    make = partial(imagined_of, models, lane)
+    key = purpose_key(evaluation.seed, "imagination")
+    found = {f"mechanisms/{name}": np.array([value]) for name, value in examine(make, key).items()}
+    for where, (obs, actions) in _beginnings(trial.regime, evaluation).items():
+        errors = foretell(make, obs, actions, key)
+        found |= {f"errors/{where}/{thing}": values[None] for thing, values in errors.items()}
+    return found
+
+
+@lru_cache(maxsize=4)
+def _beginnings(regime: str, evaluation: EvaluationConfig) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return where models are asked to foretell: held-out training levels, and the shift itself if there is one."""
+    held_out = held_out_levels(regime, evaluation.num_held_out, evaluation.seed)
+    places = {"held_out": (held_out.bank, held_out.draws)}
+    if evaluation.shift is not None:
+        arena = make_arena(evaluation)
+        places["actual"] = arena.banks["actual"], arena.draws
+    key = purpose_key(evaluation.seed, "wanderer")
+    first = lambda bank: jax.tree.map(lambda leaf: leaf[:_FORETOLD], bank)  # noqa: E731
+    return {where: beginnings(first(bank), draws[:, :_FORETOLD], key) for where, (bank, draws) in places.items()}
+
+
+def _claims(graph: Graph, guards: np.ndarray, route: np.ndarray) -> Arrays:
+    """Return what a model expects, of one seed: of two plans, and of a clip and the test button."""
+    plans, rewards = expectations(graph, guards, route), predicted_rewards(graph)
+    named = {f"claims/{name}": value for name, value in vars(plans).items()}
+    named |= {f"rewards/{name}": value for name, value in rewards.items()}
+    return {name: value[None] for name, value in named.items()}
+
+
+def _play(regime: str, evaluation: EvaluationConfig, agent: Any, seeds: list[int], report) -> Arrays:
+    arrays: Arrays = {}
+    if evaluation.shift is not None:
+        arrays |= named_scores("", arenas.play_arena(agent, make_arena(evaluation), report, seeds))
+    held_out = held_out_levels(regime, evaluation.num_held_out, evaluation.seed)
+    return arrays | {"held_out": arenas.play_training_arena(agent, held_out, seeds)}

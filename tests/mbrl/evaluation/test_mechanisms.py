@@ -1,0 +1,40 @@
+"""The questions about mechanisms: the rules answer all of them rightly, whoever expects nothing only half of them."""
+
+import jax
+import numpy as np
+
+from envs.observation import OBJECT
+from envs.types import Object
+from mbrl.configs import LocalConfig
+from mbrl.evaluation.mechanisms import AT_LEAST, ONE_OF_EACH, QUESTIONS, examine, mechanism_rows, scenes
+from mbrl.models.imagination import ImaginedLocal, TrueRules
+from mbrl.models.local import LocalModel
+
+
+def test_the_rules_know_everything():
+    answers = examine(TrueRules, jax.random.key(0))
+    assert list(answers) == list(AT_LEAST)
+    assert {name: p for name, p in answers.items() if p < AT_LEAST[name]} == {}
+
+
+def test_who_believes_that_nothing_happens_knows_where_nothing_does():
+    still = LocalModel(LocalConfig(), key=jax.random.key(0))
+    answers = examine(lambda *slots: ImaginedLocal(still, *slots, floor=0.1), jax.random.key(0))
+    expected = {name: float(AT_LEAST[name] == 0.99) for name in AT_LEAST}  # 0.95 is asked of what happens
+    assert answers == expected
+    rows = mechanism_rows({f"mechanisms/{name}": np.array([p, 1.0]) for name, p in answers.items()} | {"clips": None})
+    assert [row["test"] for row in rows] == [*QUESTIONS, ONE_OF_EACH]
+    assert rows[0]["probability"] == 0.5 and rows[0]["by_seed"] == [0.0, 1.0] and rows[0]["says"]
+
+
+def test_a_scene_holds_one_robot_and_at_most_what_it_is_about():
+    for name, (obs, actions) in scenes().items():
+        objects = obs[..., OBJECT]
+        robots = np.isin(objects, (Object.ROBOT, Object.ROBOT_WITH_WIRE)).sum((1, 2))
+        assert (robots == 1).all() and 0 < len(obs) == len(actions), name
+        movers = (objects > Object.CRATE).sum((1, 2))
+        alone = name.startswith(
+            ("closed", "open", "operator", "visitor", "dead breaker", "crate", "robot stops", "off")
+        )
+        assert (movers == 1 if alone else movers >= 1 if "person" in name else movers == 0).all(), name
+        assert (actions == 0).all() == alone, name
