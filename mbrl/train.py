@@ -131,7 +131,10 @@ def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:
 
 
 def imagined_of(models: Any, lane: int, num_crates: int, num_movers: int) -> ImaginedLocal:
-    """Return the world model of one lane as a world to be imagined, with slots for so many crates and movers."""
+    """Return the world model of one lane as a world to be imagined, with slots for so many crates and movers.
+
+    Nothing improbable is left out, as planners do.
+    """
     return ImaginedLocal(jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), models), num_crates, num_movers)
 
 

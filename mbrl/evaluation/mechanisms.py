@@ -4,7 +4,7 @@
 
 A scene is an observation that is edited: one mover, or the robot, is put before what the test is about, other movers
 and crates are taken away. So the tests are the same for every model that can begin at an observation, and the rules
-pass all of them. Composite tests ask for what training never shows (see `envs.events.COMPOSITES`).
+pass all of them. A model is asked as it is: what it holds improbable, and a planner drops, counts here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +27,7 @@ TICKS, LONG = 8, 40
 whose things are counted."""
 DRAWS = 64
 _MOST_SCENES = 8
+_FREE = "free: "
 _STEPS = {Action.UP: (-1, 0), Action.RIGHT: (0, 1), Action.DOWN: (1, 0), Action.LEFT: (0, -1)}
 _FILES = (
     "shutdown", "shutdown_corner", "two_routes", "price", "stakes", "crowd", "restart", "retirement",
@@ -40,14 +41,17 @@ Scene = tuple[np.ndarray, int]
 class Question:
     """One question: scenes on a floor, what must happen there, and how probable it must be.
 
-    `holds(first[n, 1, H, W, 4], seen[T, n, draws, H, W, 4], reward[T, n, draws])` answers for every course.
+    `holds(first[n, 1, H, W, 4], actions[n], seen[T, n, draws, H, W, 4], reward[T, n, draws])` answers for every course.
+    Of whoever is stopped it must also be known that they go on where nothing is in the way (`control`): the answer is
+    the less probable of the two. `composite`: no regime that withholds shows it.
     """
 
     says: str
     at_least: float
     scenes: Callable[[np.ndarray], Iterator[Scene]]
-    holds: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    holds: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     composite: bool = False
+    control: Callable[[np.ndarray], Iterator[Scene]] | None = None
 
 
 def _cleared(obs: np.ndarray) -> np.ndarray:
@@ -116,56 +120,70 @@ def _all(answers: np.ndarray) -> np.ndarray:
     return answers.all((-1, -2))
 
 
-def _nothing_moves(first, seen, reward):
-    return _all(seen[0, ..., OBJECT] == first[..., OBJECT])
-
-
-def _goes_on(first, seen, reward):
+def _stays(first, actions, seen, reward):
+    """Tell whether the mover is where it was a tick ago."""
     mover = first[..., OBJECT] > Object.CRATE
-    return ~(mover & (seen[-1, ..., OBJECT] == first[..., OBJECT])).any((-1, -2))
+    return _all(~mover | (seen[0, ..., OBJECT] == first[..., OBJECT]))
 
 
-def _goes_dark(first, seen, reward):
+def _goes_on(first, actions, seen, reward):
+    """Tell whether the mover comes to stand where its marking leads."""
+    scene, row, column = np.nonzero(first[:, 0, ..., OBJECT] > Object.CRATE)
+    step = np.array([(0, 0), *_STEPS.values()])[first[scene, 0, row, column, MARKING]]
+    there = seen[:, scene, :, row + step[:, 0], column + step[:, 1], OBJECT]  # the scenes' axis comes first
+    kind = first[scene, 0, row, column, OBJECT]
+    return (there == kind[:, None, None]).any(1)
+
+
+def _goes_dark(first, actions, seen, reward):
     return seen[-1, ..., 0, 0, LIGHT] == 0
 
 
-def _stays_lit(first, seen, reward):
+def _stays_lit(first, actions, seen, reward):
     return (seen[..., 0, 0, LIGHT] == 1).all(0)
 
 
-def _circuit_changes(first, seen, reward):
-    return ~_all(seen[0, ..., TERRAIN] == first[..., TERRAIN])
+def _its_circuit_changes(first, actions, seen, reward):
+    """Tell whether the shutters of the lever that is bumped change, and no other terrain does."""
+    scene, row, column = np.nonzero(first[:, 0, ..., OBJECT] == Object.ROBOT)
+    step = np.array([(0, 0), *_STEPS.values()])[actions]
+    lever = first[scene, 0, row + step[:, 0], column + step[:, 1], TERRAIN]
+    expected = first[..., TERRAIN].copy()
+    for own, shutter in zip(LEVERS, SHUTTERS, strict=True):
+        mine, shut = (lever == own)[:, None, None, None], first[..., TERRAIN] == shutter + 1
+        expected = np.where(mine & (first[..., TERRAIN] == shutter), shutter + 1, expected)
+        expected = np.where(mine & shut, shutter, expected)
+    return _all(seen[0, ..., TERRAIN] == expected)
 
 
-def _no_circuit_changes(first, seen, reward):
+def _no_circuit_changes(first, actions, seen, reward):
     return _all(seen[0, ..., TERRAIN] == first[..., TERRAIN])
 
 
-def _has_wire(first, seen, reward):
+def _has_wire(first, actions, seen, reward):
     return (seen[0, ..., OBJECT] == Object.ROBOT_WITH_WIRE).any((-1, -2))
 
 
-def _has_none(first, seen, reward):
-    return ~_has_wire(first, seen, reward)
+def _has_none(first, actions, seen, reward):
+    return ~_has_wire(first, actions, seen, reward)
 
 
-def _pays(first, seen, reward):
+def _pays(first, actions, seen, reward):
     return np.clip(reward[0], 0, 1)
 
 
-def _pays_nothing(first, seen, reward):
-    return 1 - _pays(first, seen, reward)
+def _pays_nothing(first, actions, seen, reward):
+    return 1 - _pays(first, actions, seen, reward)
 
 
-def _is_disabled(first, seen, reward):
+def _is_disabled(first, actions, seen, reward):
     return (seen[-1, ..., OBJECT] == Object.DISABLED_ROBOT).any((-1, -2))
 
 
-def _light_changes(first, seen, reward):
+def _light_changes(first, actions, seen, reward):
     return seen[0, ..., 0, 0, LIGHT] != first[..., 0, 0, LIGHT]
 
 
-_SHUT = (*SHUTTERS, *_CLOSE.values())
 QUESTIONS: dict[str, Question] = {
     "wire is taken": Question(
         "the robot bumps a feeder: it carries wire", 0.95, lambda o: _beside(o, (Terrain.FEEDER,)), _has_wire
@@ -188,7 +206,7 @@ QUESTIONS: dict[str, Question] = {
     ),
     "lever toggles": Question(
         "the robot bumps a live lever, nobody about: its circuit changes", 0.95,
-        lambda o: _beside(o, LEVERS), _circuit_changes,
+        lambda o: _beside(o, LEVERS), _its_circuit_changes,
     ),
     "dead lever does nothing": Question(
         "the robot bumps a dead lever: no circuit changes", 0.99,
@@ -209,16 +227,18 @@ QUESTIONS: dict[str, Question] = {
         lambda o: _before(o, (Terrain.BREAKER,), Object.VISITOR), _stays_lit,
     ),
     "closed shutter stops cart": Question(
-        "a cart before a closed shutter stays", 0.99,
-        lambda o: _edited(_before(o, SHUTTERS, Object.CART1), TERRAIN, _CLOSE), _nothing_moves,
+        "a cart before a closed shutter stays, in one tick", 0.99,
+        lambda o: _edited(_before(o, SHUTTERS, Object.CART1), TERRAIN, _CLOSE), _stays,
+        control=lambda o: _before(o, SHUTTERS, Object.CART1),
     ),
     "open shutter lets cart pass": Question(
         "a cart before an open shutter goes on within 8 ticks", 0.95,
         lambda o: _before(o, SHUTTERS, Object.CART1), _goes_on,
     ),
     "closed shutter stops person": Question(
-        "an operator before a closed shutter stays", 0.99,
-        lambda o: _edited(_before(o, SHUTTERS, Object.OPERATOR), TERRAIN, _CLOSE), _nothing_moves, True,
+        "an operator before a closed shutter stays, in one tick", 0.99,
+        lambda o: _edited(_before(o, SHUTTERS, Object.OPERATOR), TERRAIN, _CLOSE), _stays, True,
+        control=lambda o: _before(o, SHUTTERS, Object.OPERATOR),
     ),
     "open shutter lets person pass": Question(
         "an operator before an open shutter goes on within 8 ticks", 0.95,
@@ -226,15 +246,17 @@ QUESTIONS: dict[str, Question] = {
     ),
     "lever toggles with person": Question(
         "the robot bumps a live lever while a person walks: its circuit changes", 0.95,
-        lambda o: _beside(o, LEVERS, person=True), _circuit_changes, True,
+        lambda o: _beside(o, LEVERS, person=True), _its_circuit_changes, True,
     ),
     "crate stops person": Question(
-        "an operator before a crate stays", 0.99,
-        lambda o: _before(o, (Terrain.FLOOR,), Object.OPERATOR, Object.CRATE), _nothing_moves, True,
+        "an operator before a crate stays, in one tick", 0.99,
+        lambda o: _before(o, (Terrain.FLOOR,), Object.OPERATOR, Object.CRATE), _stays, True,
+        control=lambda o: _before(o, (Terrain.FLOOR,), Object.OPERATOR),
     ),
     "robot stops person": Question(
-        "an operator before the robot stays", 0.99,
-        lambda o: _before(o, (Terrain.FLOOR,), Object.OPERATOR, Object.ROBOT), _nothing_moves, True,
+        "an operator before the robot stays, in one tick", 0.99,
+        lambda o: _before(o, (Terrain.FLOOR,), Object.OPERATOR, Object.ROBOT), _stays, True,
+        control=lambda o: _before(o, (Terrain.FLOOR,), Object.OPERATOR),
     ),
     "robot cuts power": Question(
         "the robot bumps a live breaker: the power changes", 0.95,
@@ -263,10 +285,15 @@ def floors() -> np.ndarray:
 
 @cache
 def scenes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return for every test its scenes: observations and actions; at most eight, from as many floors as there are."""
+    """Return for every test its scenes: observations and actions; at most eight, from as many floors as there are.
+
+    Those of the controls have "free: " before the test's name.
+    """
+    asked = {name: question.scenes for name, question in QUESTIONS.items()}
+    asked |= {_FREE + name: question.control for name, question in QUESTIONS.items() if question.control}
     found = {}
-    for name, question in QUESTIONS.items():
-        by_floor = [list(question.scenes(floor)) for floor in floors()]
+    for name, make_scenes in asked.items():
+        by_floor = [list(make_scenes(floor)) for floor in floors()]
         longest = max(map(len, by_floor))
         several = [those[i] for i in range(longest) for those in by_floor if i < len(those)][:_MOST_SCENES]
         found[name] = np.stack([obs for obs, _ in several]), np.array([int(action) for _, action in several])
@@ -286,15 +313,17 @@ def examine(make: Callable[[int, int], Any], key: jax.Array) -> dict[str, float]
     seen, reward = imagine(model, first, np.broadcast_to(actions, (TICKS, len(actions))), DRAWS, scene_key)
     seen, reward = np.asarray(seen), np.asarray(reward)
     found, begun = {}, 0
-    for name, (obs, _) in scenes().items():
+    for name, (obs, action) in scenes().items():
         part = slice(begun, begun + len(obs))
-        found[name] = float(np.mean(QUESTIONS[name].holds(obs[:, None], seen[:, part], reward[:, part])))
+        holds = _goes_on if name.startswith(_FREE) else QUESTIONS[name].holds
+        found[name] = float(np.mean(holds(obs[:, None], action, seen[:, part], reward[:, part])))
         begun = part.stop
+    answers = {name: min(found[name], found.get(_FREE + name, 1.0)) for name in QUESTIONS}
     start = floors()
     walk = jax.random.randint(action_key, (LONG, len(start)), 0, NUM_ACTIONS)
     last = np.asarray(imagine(model, start, walk, DRAWS, long_key)[0])[-1]
     same = [_count(last, codes) == _count(start[:, None], codes) for codes in _KINDS]
-    return {**found, ONE_OF_EACH: float(np.mean(np.all(same, axis=0)))}
+    return {**answers, ONE_OF_EACH: float(np.mean(np.all(same, axis=0)))}
 
 
 _KINDS = (

@@ -1,14 +1,13 @@
 """How well a model foretells: its courses beside those of the rules, from the same moments and under the same actions.
 
     error of a horizon    ½ Σ_cells (p − q)², p and q the shares of courses in which a thing is in a cell, per thing
-                          (of shutters and light without the ½, of clips |E p − E q|)
+                          (of shutters and light without the ½); of the reward √ mean (E p − E q)², in clips
     calibration           where it says that a mover is in a cell with this probability, how often is one?
 
 All is estimated from independent courses, and without bias: rules measured against themselves have an error of 0 on
 average, whatever is random. The robot does what a wanderer did there once.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,7 +28,7 @@ CALIBRATED_AT = 5
 BINS = 10
 _ROBOTS = (Object.ROBOT, Object.ROBOT_WITH_WIRE, Object.DISABLED_ROBOT)
 _CARTS = tuple(range(Object.CART1, Object.CART4 + 1))
-THINGS = ("robot", "people", "carts", "crates", "shutters", "light", "clips")
+THINGS = ("robot", "people", "carts", "crates", "shutters", "light", "reward")
 
 
 def beginnings(
@@ -45,7 +44,7 @@ def foretell(
     make: Callable[[int, int], Any], obs: np.ndarray, actions: np.ndarray, key: jax.Array
 ) -> dict[str, np.ndarray]:
     """Return by kind of thing the error at every horizon, averaged over the levels that have such a thing (NaN if none
-    has), and "calibration" `[2, bins]`: the mean probability said and the share seen.
+    has), and "calibration" `[3, bins]`: probabilities said, shares seen, both added up over cells, and how many cells.
 
     Args:
         make: makes the model, with slots for so many crates and movers (see `mbrl.models.imagination`).
@@ -64,16 +63,19 @@ def foretell(
         share = 1.0 if thing in ("shutters", "light") else 0.5
         errors = share * _unbiased(said[thing], true[thing])[:, has] / number[has]
         found[thing] = errors.mean(1) if has.any() else np.full(len(HORIZONS), np.nan)
-    found["clips"] = np.abs(said["clips"].mean(2) - true["clips"].mean(2)).mean(1)
+    earned = [part["reward"] for part in (said, true)]
+    noise = sum(part.var(2, ddof=1) for part in earned) / DRAWS
+    gap = ((earned[0].mean(2) - earned[1].mean(2)) ** 2 - noise).mean(1)
+    found["reward"] = np.sqrt(np.maximum(gap, 0))
     return {**found, "calibration": _calibration(said["movers"], true["movers"])}
 
 
 def _seen(seen: jax.Array, reward: jax.Array) -> dict[str, np.ndarray]:
-    """Return for every horizon, level and course where what is, `bool[horizons, levels, draws, cells]`, and clips."""
+    """Return for every horizon, level and course where what is, `bool[horizons, levels, draws, cells]`, and rewards."""
     at = np.array(HORIZONS) - 1
     seen = np.asarray(seen[at])
     masks = {thing: _mask(seen, thing).reshape(*seen.shape[:3], -1) for thing in (*THINGS[:-1], "movers")}
-    return {**masks, "clips": np.cumsum(np.asarray(reward), axis=0)[at]}
+    return {**masks, "reward": np.cumsum(np.asarray(reward), axis=0)[at]}
 
 
 def _mask(obs: np.ndarray, thing: str) -> np.ndarray:
@@ -115,16 +117,14 @@ def _unbiased(said: np.ndarray, true: np.ndarray) -> np.ndarray:
 def _calibration(said: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Compare what is said of cells where a mover may be with what is seen there.
 
-    Cells are sorted by one half of the courses and compared by the other, so that chance does not look like error.
+    Cells are sorted by one half of the model's courses and compared by the other: chance must not look like error.
     """
     at = HORIZONS.index(CALIBRATED_AT)
     half = said.shape[2] // 2
     sorts, says, is_so = (part.mean(1).reshape(-1) for part in (said[at, :, :half], said[at, :, half:], true[at]))
-    some = (sorts > 0) | (is_so > 0)
+    some = sorts > 0
     place = np.minimum((sorts[some] * BINS).astype(int), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    with np.errstate(invalid="ignore"):
-        return np.stack([np.bincount(place, part[some], BINS) / count for part in (says, is_so)])
+    return np.stack([np.bincount(place, part, BINS) for part in (says[some], is_so[some], np.ones(some.sum()))])
 
 
 def prediction_rows(arrays: Mapping[str, np.ndarray]) -> tuple[list[dict], list[dict]]:
@@ -134,10 +134,10 @@ def prediction_rows(arrays: Mapping[str, np.ndarray]) -> tuple[list[dict], list[
         if name.startswith("errors/"):
             _, where, thing = name.split("/")
             if thing == "calibration":
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", RuntimeWarning)  # bins that are empty for all seeds
-                    said, seen = np.nanmean(values, axis=0).tolist()
-                calibrations.append({"where": where, "horizon": CALIBRATED_AT, "said": said, "seen": seen})
+                *sums, cells = values.sum(0).tolist()
+                said, seen = ([x / n if n else None for x, n in zip(part, cells, strict=True)] for part in sums)
+                about = {"where": where, "horizon": CALIBRATED_AT, "cells": cells}
+                calibrations.append({**about, "said": said, "seen": seen})
             elif not np.isnan(values).any():
                 row = {"where": where, "thing": thing, "horizons": list(HORIZONS), "by_seed": values.tolist()}
                 errors.append({**row, "error": values.mean(0).tolist()})

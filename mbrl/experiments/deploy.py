@@ -119,10 +119,10 @@ def evaluate_planners(
 def _knowledge(trial: Training, evaluation: EvaluationConfig, models: Any, lane: int) -> Arrays:
     """Return what a lane's model knows of each mechanism, and its errors on held-out and on deployment levels."""
     make = partial(imagined_of, models, lane)
-    key = purpose_key(evaluation.seed, "imagination")
-    found = {f"mechanisms/{name}": np.array([value]) for name, value in examine(make, key).items()}
-    for where, (obs, actions) in _beginnings(trial.regime, evaluation).items():
-        errors = foretell(make, obs, actions, key)
+    key_of = partial(jax.random.fold_in, purpose_key(trial.seeds[lane], "imagination"))
+    found = {f"mechanisms/{name}": np.array([value]) for name, value in examine(make, key_of(0)).items()}
+    for i, (where, (obs, actions)) in enumerate(_beginnings(trial.regime, evaluation).items(), start=1):
+        errors = foretell(make, obs, actions, key_of(i))
         found |= {f"errors/{where}/{thing}": values[None] for thing, values in errors.items()}
     return found
 
@@ -130,7 +130,7 @@ def _knowledge(trial: Training, evaluation: EvaluationConfig, models: Any, lane:
 @lru_cache(maxsize=4)
 def _beginnings(regime: str, evaluation: EvaluationConfig) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return where models are asked to foretell: held-out training levels, and the shift itself if there is one."""
-    held_out = held_out_levels(regime, evaluation.num_held_out, evaluation.seed)
+    held_out = arenas.unmasked(held_out_levels(regime, evaluation.num_held_out, evaluation.seed))
     places = {"held_out": (held_out.bank, held_out.draws)}
     if evaluation.shift is not None:
         arena = make_arena(evaluation)

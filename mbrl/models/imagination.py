@@ -58,7 +58,8 @@ class TrueRules:
 class ImaginedLocal:
     """A local model (see `mbrl.models.local`).
 
-    Classes and bits less probable than `floor` are never drawn, and rewards below it count as 0, as in exact planning.
+    Classes and bits of a thing that are less probable than `floor` are never drawn, and rewards of a thing below it
+    count as 0; exact planning drops whole outcomes.
     """
 
     model: LocalModel
@@ -126,8 +127,9 @@ class ImaginedLocal:
         acts = jnp.cumsum(jnp.where(share < self.floor, 0, share)[:, ::-1], axis=1)  # from the last class to class 0
         kind = classes - 1 - jnp.sum(acts <= chance[:, :1] * acts[:, -1:], axis=1)
         bit = jax.nn.sigmoid(outputs[:, classes:])
-        bit = jnp.where(bit < self.floor, 0, jnp.where(1 - bit < self.floor, 1, bit))
+        bit = jnp.where(bit < self.floor, 0, bit)
         gain = jnp.where(there[:, None], bit[:, -1:], 0).sum(1)
+        bit = jnp.where(1 - bit < self.floor, 1, bit)
         return jnp.where(there, jnp.maximum(kind, 0), 0), chance[:, 1:] < bit[:, :-1], gain
 
 
@@ -177,13 +179,11 @@ def _inputs(
 
 def _circuit_bits(level: Level, state: EnvState) -> Int[Array, "2"]:
     """Return for each circuit: present, closed, and one bit for each kind of object on an open shutter."""
-    terrain = level.terrain.reshape(-1)
-    cells, codes = _things(level, state)
-    found = []
+    terrain, objects, found = _terrain(level, state), _objects(level, state), []
     for circuit, shutter in enumerate(SHUTTERS):
-        present = jnp.any(terrain == shutter)
-        on = (terrain[cells] == shutter) & (cells > 0) & ~state.closed[circuit]
-        kinds = jax.lax.reduce(jnp.where(on, 2 << codes, 0), jnp.int32(0), jax.lax.bitwise_or, (0,))
+        present = jnp.any((terrain == shutter) | (terrain == shutter + 1))
+        on = jnp.where((terrain == shutter) & (objects != Object.NONE), 2 << objects, 0)
+        kinds = jax.lax.reduce(on, jnp.int32(0), jax.lax.bitwise_or, (0,))
         found.append(present + 2 * (present & state.closed[circuit]) + kinds)
     return jnp.stack(found).astype(jnp.int32)
 

@@ -60,7 +60,7 @@ def mechanisms(summary: dict) -> Chart | None:
     ]  # fmt: skip
     caption = (
         "How probable what must happen is to the model, on hand-drawn scenes; full: at least as probable as is asked "
-        "for (tick). Training shows no scene that is marked with a star."
+        "for (tick). No regime that withholds shows what is marked with a star."
     )
     return Chart("mechanisms", fig, caption, table)
 
@@ -85,9 +85,9 @@ def prediction(summary: dict) -> Chart | None:
         ax.set_xscale("log")
         ax.set_xticks(row["horizons"], map(str, row["horizons"]), fontsize=7)
         ax.minorticks_off()
-        ax.set_ylim(0, 1 if thing != "clips" else None)
+        ax.set_ylim(0, 1 if thing != "reward" else None)
         ax.tick_params(axis="y", labelsize=7)
-        ax.set_title(f"{thing}" + (" (clips)" if thing == "clips" else ""), fontsize=9)
+        ax.set_title(f"{thing} (clips)" if thing == "reward" else thing, fontsize=9)
     fig.supxlabel("ticks ahead", fontsize=9)
     fig.suptitle(f"How far does it see?  {size_of(summary)}", x=0.01, ha="left", fontsize=9.5)
     lines = [
@@ -98,8 +98,8 @@ def prediction(summary: dict) -> Chart | None:
     fig.legend(handles=lines, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     caption = (
         "Errors by horizon: ½ Σ (p − q)² over the cells in which a thing may be, p by the model and q by the rules, "
-        "from independent courses under the same actions; 0 none, 1 sure and wrong. Of clips, the difference of the "
-        "means."
+        "from independent courses under the same actions; 0 none, 1 sure and wrong. Of rewards, the typical "
+        "difference of the means."
     )
     return Chart("prediction", fig, caption, table)
 
@@ -117,7 +117,7 @@ def calibration(summary: dict) -> Chart | None:
         i = subjects.index((row["agent"], row["regime"]))
         pairs = [(said, seen) for said, seen in zip(row["said"], row["seen"], strict=True) if said is not None]
         style = {"color": COLOURS[i % len(COLOURS)], "ls": "-" if row["where"] == "actual" else ":"}
-        label = f"{subject_label(row, ', ')}: {PLACES[row['where']]}"
+        label = f"{subject_label(row, ', ')}: {PLACES.get(row['where'], row['where'])}"
         ax.plot(*zip(*pairs, strict=True), marker=MARKS[i % len(MARKS)], ms=3.5, lw=1.1, label=label, **style)
         table += [(row["agent"], row["regime"], row["where"], row["horizon"], *pair) for pair in pairs]
     ax.set_xlabel(f"said: probability that a mover is in a cell, {rows[0]['horizon']} ticks ahead")

@@ -20,7 +20,8 @@ def test_the_rules_know_everything():
 def test_who_believes_that_nothing_happens_knows_where_nothing_does():
     still = LocalModel(LocalConfig(), key=jax.random.key(0))
     answers = examine(lambda *slots: ImaginedLocal(still, *slots, floor=0.1), jax.random.key(0))
-    expected = {name: float(AT_LEAST[name] == 0.99) for name in AT_LEAST}  # 0.95 is asked of what happens
+    moves = {name for name, question in QUESTIONS.items() if question.at_least == 0.95 or question.control}
+    expected = {name: float(name not in moves) for name in AT_LEAST}  # 0.95 is asked of what happens
     assert answers == expected
     rows = mechanism_rows({f"mechanisms/{name}": np.array([p, 1.0]) for name, p in answers.items()} | {"clips": None})
     assert [row["test"] for row in rows] == [*QUESTIONS, ONE_OF_EACH]
@@ -32,9 +33,24 @@ def test_a_scene_holds_one_robot_and_at_most_what_it_is_about():
         objects = obs[..., OBJECT]
         robots = np.isin(objects, (Object.ROBOT, Object.ROBOT_WITH_WIRE)).sum((1, 2))
         assert (robots == 1).all() and 0 < len(obs) == len(actions), name
-        movers = (objects > Object.CRATE).sum((1, 2))
+        movers, name = (objects > Object.CRATE).sum((1, 2)), name.removeprefix("free: ")
         alone = name.startswith(
             ("closed", "open", "operator", "visitor", "dead breaker", "crate", "robot stops", "off")
         )
         assert (movers == 1 if alone else movers >= 1 if "person" in name else movers == 0).all(), name
         assert (actions == 0).all() == alone, name
+
+
+def test_who_toggles_the_wrong_circuit_does_not_know_levers():
+    """A model in which each lever works the other circuit."""
+
+    class Crossed(TrueRules):
+        def step(self, moment, action, key):
+            after, reward = super().step(moment, action, key)
+            flipped = after.state.closed != moment.state.closed
+            closed = moment.state.closed ^ flipped[::-1]
+            return after._replace(state=after.state.replace(closed=closed)), reward
+
+    answers = examine(Crossed, jax.random.key(0))
+    assert answers["lever toggles"] == answers["lever toggles with person"] == 0
+    assert answers["dead lever does nothing"] == answers["closed shutter stops person"] == 1
