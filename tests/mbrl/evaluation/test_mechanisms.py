@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from flax import struct
 
 from envs.observation import OBJECT
 from envs.types import Object
@@ -44,6 +45,7 @@ def test_a_scene_holds_one_robot_and_at_most_what_it_is_about():
 def test_who_toggles_the_wrong_circuit_does_not_know_levers():
     """A model in which each lever works the other circuit."""
 
+    @struct.dataclass
     class Crossed(TrueRules):
         def step(self, moment, action, key):
             after, reward = super().step(moment, action, key)
