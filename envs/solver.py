@@ -156,13 +156,16 @@ def enumerate_states(
         for i in range(0, len(rows), _CHUNKS[-1]):
             here, at = rows[i : i + _CHUNKS[-1]], level[i : i + _CHUNKS[-1]]
             edges = outcomes(bank, here, at)
-            edge_level = at[edges.parent // NUM_ACTIONS]
-            edge_key = keys.of_rows(edges.rows, edge_level)
-            child, fresh = known.find_or_add(edge_key)
-            found_rows.append(edges.rows[fresh])
-            found_level.append(edge_level[fresh])
-            found_key.append(edge_key[fresh])
-            parts.append(_merge(edges, child, len(here), floor))
+            edge_key = keys.of_rows(edges.rows, at[edges.parent // NUM_ACTIONS])
+            number, first = KeyIndex().find_or_add(edge_key)
+            counts, number, probability, reward = _merge(edges, number, len(here), floor)
+            edge = first[number]
+            child, fresh = known.find_or_add(edge_key[edge])
+            parts.append((counts, child, probability, reward))
+            edge = edge[fresh]
+            found_rows.append(edges.rows[edge])
+            found_level.append(at[edges.parent[edge] // NUM_ACTIONS])
+            found_key.append(edge_key[edge])
             if len(known) > max_states:
                 raise ValueError(f"level: more than {max_states} reachable states, beyond the solver's budget")
         rows, level = np.concatenate(found_rows), np.concatenate(found_level)

@@ -26,6 +26,9 @@ from mbrl.configs import (
 )
 from mbrl.plain import build, identity
 
+DEPLOYED = ("planners", "metrics")
+"""Parts of `VERSIONS` that an agent meets only where it is evaluated."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -43,7 +46,12 @@ class Trial:
     @property
     def identity(self) -> str:
         """The name of the trial's folder, the same for the same configuration and versions alone."""
-        return identity(self.config, VERSIONS)
+        return identity(self.config, self.versions)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The versions of all that its numbers depend on."""
+        return VERSIONS
 
     @property
     def label(self) -> str:
@@ -131,6 +139,11 @@ class Training(Trial):
             raise ValueError(f"learner: expected the settings of {self.agent}, got {type(self.learner).__name__}")
         if isinstance(self.learner, PPOConfig) and any(size % 8 for size in self.learner.hidden_sizes):
             raise ValueError(f"hidden_sizes: expected multiples of 8, got {self.learner.hidden_sizes}")
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The versions of all that its numbers depend on: nobody plans or is scored while it is only trained."""
+        return {part: number for part, number in VERSIONS.items() if self.evaluation or part not in DEPLOYED}
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

@@ -25,7 +25,7 @@ from envs.solver import enumerate_states, true_outcomes
 from mbrl import files, interrupt
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
-from mbrl.configs import VERSIONS, EvaluationConfig, Options
+from mbrl.configs import EvaluationConfig, Options
 from mbrl.devices import Devices
 from mbrl.evaluation import arena as arenas
 from mbrl.evaluation.knowledge import expectations
@@ -88,7 +88,7 @@ def attempt(
             except ValueError as error:
                 report(f"{error}: moved to {store.set_aside(name)}, computed again")
         contents = compute(store, trial, options, report)
-        return store.commit(name, trial.config, VERSIONS, contents)
+        return store.commit(name, trial.config, trial.versions, contents)
 
 
 def assist(trial: Training, options: Options) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -77,6 +77,15 @@ def test_the_identity_is_of_every_setting_and_version() -> None:
         inner[path[-1]] = "changed"
         changed.append(identity(other, VERSIONS))
     assert len(changed) > 40 and len({trial.identity, *changed}) == len(changed) + 1
+
+
+@pytest.mark.parametrize("part", VERSIONS)
+def test_what_is_only_trained_outlives_new_metrics_and_planners(part, monkeypatch) -> None:
+    whole = next(trial for trial in EXPERIMENT.trials() if isinstance(trial, Training))
+    trained = replace(whole, evaluation=None)
+    before = trained.identity, whole.identity
+    monkeypatch.setitem(VERSIONS, part, VERSIONS[part] + 1)
+    assert (trained.identity == before[0]) == (part in ("metrics", "planners")) and whole.identity != before[1]
 
 
 def test_what_was_built_is_equal() -> None:

@@ -199,6 +199,8 @@ def test_floor_drops_what_is_improbable_and_renormalises():
     np.testing.assert_allclose(sorted(dropped.transition[[2]].data), [0.49 / 0.99, 0.5 / 0.99])
     np.testing.assert_allclose(dropped.transition.sum(1), 1)
     assert not dropped.rows[dropped.transition[[2]].indices, 1].any(), "no wire any more"
+    reached = {*dropped.transition.indices, *dropped.start}
+    assert reached == set(range(len(dropped.rows))), "nothing lies beyond what was dropped"
     np.testing.assert_allclose(dropped.reward[0], [0, 0, 0, 0.03, 0], atol=1e-7)
     assert (actions[dropped.start] == 3).all()
     _, actions = solve_observations(hand_made, obs, PlannerConfig(floor=0.04))
