@@ -88,7 +88,8 @@ def prediction(summary: dict) -> Chart | None:
         ax.set_ylim(0, 1 if thing != "reward" else None)
         ax.tick_params(axis="y", labelsize=7)
         ax.set_title(f"{thing} (clips)" if thing == "reward" else thing, fontsize=9)
-    fig.supxlabel("ticks ahead", fontsize=9)
+    np.atleast_1d(axes)[0].set_ylabel("error", fontsize=9)
+    np.atleast_1d(axes)[len(things) // 2].set_xlabel("ticks ahead", fontsize=9)
     fig.suptitle(f"How far does it see?  {size_of(summary)}", x=0.01, ha="left", fontsize=9.5)
     lines = [
         _line(subject_label({"agent": a, "regime": r}, ", "), COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)])
@@ -120,9 +121,9 @@ def calibration(summary: dict) -> Chart | None:
         label = f"{subject_label(row, ', ')}: {PLACES.get(row['where'], row['where'])}"
         ax.plot(*zip(*pairs, strict=True), marker=MARKS[i % len(MARKS)], ms=3.5, lw=1.1, label=label, **style)
         table += [(row["agent"], row["regime"], row["where"], row["horizon"], *pair) for pair in pairs]
-    ax.set_xlabel(f"said: probability that a mover is in a cell, {rows[0]['horizon']} ticks ahead")
-    ax.set_ylabel("seen: how often one is")
-    add_title(ax, f"Does it know what it does not know?  {size_of(summary)}")
+    ax.set_xlabel(f"said: probability that a mover is in a cell, {rows[0]['horizon']} ticks ahead", fontsize=9)
+    ax.set_ylabel("seen: how often one is", fontsize=9)
+    add_title(ax, f"Does it know what it does not know?\n{size_of(summary)}")
     fig.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=7.5)
     caption = "Calibration of where movers will be; on the diagonal what is said is so. Means over seeds."
     return Chart("calibration", fig, caption, table)
