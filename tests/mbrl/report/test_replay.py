@@ -30,10 +30,6 @@ def test_the_oracle_closes_the_way_in_time_and_habit_does_not():
 
 BAD = {
     "two robots": (SHUTDOWN.replace("#W....L", "#W.@..L"), "exactly one"),
-    "ragged map": (SHUTDOWN.replace("#....@....#", "#....@...#"), "row 4"),
-    "unknown glyph": (SHUTDOWN.replace("#W....L", "#W..Q.L"), "'Q'"),
-    "mover off the grid": (SHUTDOWN.replace("at = [1, 1]", "at = [9, 1]"), "at"),
-    "unknown kind": (SHUTDOWN.replace('"operator"', '"manager"'), "'manager'"),
     "not TOML": ("name = ", "bad.toml"),
 }
 
