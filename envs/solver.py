@@ -159,7 +159,7 @@ def enumerate_states(
             edge_key = keys.of_rows(edges.rows, at[edges.parent // NUM_ACTIONS])
             number, first = KeyIndex().find_or_add(edge_key)
             counts, number, probability, reward = _merge(edges, number, len(here), floor)
-            edge = first[number]
+            edge = first[number]  # Only what is kept is looked up: nothing beyond a dropped outcome is enumerated.
             child, fresh = known.find_or_add(edge_key[edge])
             parts.append((counts, child, probability, reward))
             edge = edge[fresh]
@@ -185,23 +185,23 @@ def enumerate_states(
     )
 
 
-def _merge(edges: Edges, child: np.ndarray, count: int, floor: float) -> tuple[np.ndarray, ...]:
-    """Add up equal outcomes, drop improbable ones and renormalise.
+def _merge(edges: Edges, number: np.ndarray, count: int, floor: float) -> tuple[np.ndarray, ...]:
+    """Add up outcomes of the same `number`, drop improbable ones and renormalise.
 
     Returns:
-        The number of outcomes of each of `count · 5` states and actions; their states and probabilities, one after the
+        How many outcomes each of `count · 5` states and actions has; their numbers and probabilities, one after the
         other; the rewards `[count, 5]`.
     """
-    code, inverse = np.unique(edges.parent.astype(np.int64) << 32 | child, return_inverse=True)
+    code, inverse = np.unique(edges.parent.astype(np.int64) << 32 | number, return_inverse=True)
     probability = np.bincount(inverse, weights=edges.probability)
-    parent, child = code >> 32, (code & 0xFFFFFFFF).astype(np.int32)
+    parent, number = code >> 32, (code & 0xFFFFFFFF).astype(np.int32)
     likeliest = np.zeros(count * NUM_ACTIONS)
     np.maximum.at(likeliest, parent, probability)
     kept = (probability >= floor) | (probability == likeliest[parent])  # Never all of them.
-    parent, child, probability = parent[kept], child[kept], probability[kept]
+    parent, number, probability = parent[kept], number[kept], probability[kept]
     total = np.bincount(parent, weights=probability, minlength=count * NUM_ACTIONS)
     reward = np.where(np.abs(edges.reward) < floor, 0.0, edges.reward)
-    return np.bincount(parent, minlength=count * NUM_ACTIONS), child, probability / total[parent], reward
+    return np.bincount(parent, minlength=count * NUM_ACTIONS), number, probability / total[parent], reward
 
 
 _SWEEPS = 40

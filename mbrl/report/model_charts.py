@@ -73,8 +73,9 @@ def prediction(summary: dict) -> Chart | None:
     subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
     things = list(dict.fromkeys(row["thing"] for row in rows))
     fig, axes = make_figure(1.2 + 1.5 * len(things), 3.1, columns=len(things))
+    axes = np.atleast_1d(axes)
     table = [("agent", "regime", "where", "thing", "horizon", "error", "by_seed")]
-    for ax, thing in zip(np.atleast_1d(axes), things, strict=True):
+    for ax, thing in zip(axes, things, strict=True):
         for row in (row for row in rows if row["thing"] == thing):
             i = subjects.index((row["agent"], row["regime"]))
             style = {"color": COLOURS[i % len(COLOURS)], "ls": "-" if row["where"] == "actual" else ":"}
@@ -88,8 +89,8 @@ def prediction(summary: dict) -> Chart | None:
         ax.set_ylim(0, 1 if thing != "reward" else None)
         ax.tick_params(axis="y", labelsize=7)
         ax.set_title(f"{thing} (clips)" if thing == "reward" else thing, fontsize=9)
-    np.atleast_1d(axes)[0].set_ylabel("error", fontsize=9)
-    np.atleast_1d(axes)[len(things) // 2].set_xlabel("ticks ahead", fontsize=9)
+    axes[0].set_ylabel("error", fontsize=9)
+    axes[len(things) // 2].set_xlabel("ticks ahead", fontsize=9)
     fig.suptitle(f"How far does it see?  {size_of(summary)}", x=0.01, ha="left", fontsize=9.5)
     lines = [
         _line(subject_label({"agent": a, "regime": r}, ", "), COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)])

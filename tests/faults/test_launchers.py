@@ -128,14 +128,13 @@ def test_ten_thousand_trials_are_listed_in_ten_seconds_with_flat_memory(tmp_path
     total = sum(store.verify(name).read_json("lanes.json")[0]["seed"] for name in store.names())
     aggregation = time.monotonic() - begun
     held = []
-    interned = tracemalloc.Filter(False, pathlib.__file__)  # pathlib interns names: at times Python's table is remade
+    interned = tracemalloc.Filter(False, pathlib.__file__)  # for pathlib Python interns names, in one table
     tracemalloc.start()
     for number, entry in enumerate(inventory.entries(store)):
         del entry
         if number in (1000, 9000):
             gc.collect()
             held.append(sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([interned]).traces))
-    print(tracemalloc.take_snapshot().statistics("lineno")[:4])
     tracemalloc.stop()
     print(f"10,000 trials: listed in {listing:.1f} s, aggregated in {aggregation:.1f} s, memory {held} bytes")
     assert states == ["finished"] * 10_000 and total == sum(range(10_000))
