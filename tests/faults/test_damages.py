@@ -42,7 +42,7 @@ def build(root: Path, count: int = 12) -> None:
     for number in range(count):
         trial = small_trial(number)
         with store.claim(trial.identity):
-            manifest = store.commit(trial.identity, trial.config, VERSIONS, CONTENTS)
+            manifest = store.commit(trial.identity, trial.config, trial.versions, CONTENTS)
         listed.append({"trial": manifest.name, "digest": manifest.digest})
     rows = [("a", "", "actual", 1.5), ("a", "", "actual", 2.5)]
     table = "agent,regime,twin,reward\n" + "".join(f"{a},{r},{t},{reward}\n" for a, r, t, reward in rows)
@@ -208,7 +208,7 @@ def test_hostile_files_run_no_code(tmp_path):
     (tmp_path / "harmless").mkdir()
     whole = tmp_path / "whole"
     build(whole, 1)
-    name = small_trial(0).identity
+    trial = small_trial(0)
     for number in range(200):
         bomb = bombs[number % len(bombs)] + bytes(rng.randrange(256) for _ in range(rng.randrange(8)))
         kind = ("level", "weights", "run", "results", "checkpoint")[number % 5]
@@ -219,8 +219,8 @@ def test_hostile_files_run_no_code(tmp_path):
             case "run":  # sealed by the stranger, so that every hash agrees
                 store = Store(path)
                 changed = {**CONTENTS, rng.choice(["weights.safetensors", "lanes.json", "metrics.jsonl"]): bomb}
-                with store.claim(name):
-                    store.commit(name, small_trial(0).config, VERSIONS, changed)
+                with store.claim(trial.identity):
+                    store.commit(trial.identity, trial.config, trial.versions, changed)
             case "results":
                 path.mkdir()
                 (path / "summary.json").write_bytes(bomb)
