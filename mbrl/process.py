@@ -17,12 +17,13 @@ def environment(exact: bool, workers: int, devices: int = 1) -> dict[str, str]:
     """Return the variables that the processes of a run need.
 
     Args:
-        exact: one thread, and deterministic operations on GPUs, so that bits depend on the kind of processor alone.
+        exact: one thread or, on GPUs, deterministic operations, so that bits depend on the kind of device alone.
         workers: processes that share this machine's cores.
         devices: with more than one, and no accelerator, the processor acts as so many devices.
     """
-    threads = 1 if exact else max(1, (os.cpu_count() or 1) // workers)
-    found = {"PJRT_NPROC": os.environ.get("PJRT_NPROC", str(threads)) if not exact else str(threads)}
+    found = {"PJRT_NPROC": os.environ.get("PJRT_NPROC", str(max(1, (os.cpu_count() or 1) // workers)))}
+    if exact and not is_accelerated():  # On GPUs the threads only compile, and one alone takes minutes.
+        found["PJRT_NPROC"] = "1"
     flags = []
     if is_accelerated():
         flags += ["--xla_gpu_deterministic_ops=true"] * exact

@@ -87,7 +87,11 @@ def attempt(
                 return manifest
             except ValueError as error:
                 report(f"{error}: moved to {store.set_aside(name)}, computed again")
-        contents = compute(store, trial, options, report)
+        try:
+            contents = compute(store, trial, options, report)
+        except jax.errors.JaxRuntimeError:
+            interrupt.check()  # Compiling for a GPU can fail of the signal that asks to stop.
+            raise
         return store.commit(name, trial.config, trial.versions, contents)
 
 

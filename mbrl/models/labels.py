@@ -167,7 +167,8 @@ def _robot_cells(grids: Grids) -> np.ndarray:
 def _class_of(change: np.ndarray, step: np.ndarray, action: np.ndarray) -> np.ndarray:
     """Return the move class of each change of cell, relative to the action's direction; −1 where it is none."""
     hit = change[:, None] == step
-    return np.where(hit.any(1), to_relative(hit.argmax(1), np.maximum(action - 1, 0)), -1)
+    relative = to_relative(hit.argmax(1), np.maximum(action - 1, 0))
+    return np.where(hit.any(1), relative.astype(np.int16), -1)
 
 
 def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
