@@ -32,7 +32,7 @@ DEPLOYED = ("planners", "metrics")
 
 @dataclass(frozen=True)
 class Trial:
-    """What is computed at once, and stored under one name; of one of the three kinds below."""
+    """What is computed at once, and stored under one name; of one of the four kinds below."""
 
     evaluation: Any
     exact: bool
@@ -60,6 +60,27 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Drawing(Trial):
+    """The levels of a shift, drawn once for all who are deployed on them, and for audits; drawing is always exact."""
+
+    evaluation: EvaluationConfig
+    exact: bool = True
+
+    def __post_init__(self):
+        check_choice("shift", self.evaluation.shift, SHIFTS)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The versions of all that its numbers depend on: nobody learns or plays."""
+        return {part: VERSIONS[part] for part in ("rules", "levels")}
+
+    @property
+    def label(self) -> str:
+        """A name for people."""
+        return f"levels of {self.evaluation.shift}"
+
+
+@dataclass(frozen=True)
 class References(Trial):
     """The truth on all levels, and agents that learn nothing; the oracle also plays the regimes' held-out levels."""
 
@@ -74,6 +95,11 @@ class References(Trial):
             check_choice("agent", agent, REFERENCES)
         for regime in self.regimes:
             check_choice("regime", regime, REGIMES)
+
+    @property
+    def label(self) -> str:
+        """A name for people."""
+        return f"references{_deployed(self.evaluation)}"
 
 
 @dataclass(frozen=True)
@@ -153,7 +179,7 @@ class Training(Trial):
     @property
     def label(self) -> str:
         """A name for people."""
-        return f"{self.agent} {self.regime} {_in_words(self.seeds)}"
+        return f"{self.agent} {self.regime} {_in_words(self.seeds)}{_deployed(self.evaluation)}"
 
 
 def trial_from(config: Any) -> Trial:
@@ -162,7 +188,7 @@ def trial_from(config: Any) -> Trial:
     Raises:
         ValueError: it is none; one line.
     """
-    kinds: dict[str, type[Trial]] = {kind.__name__.lower(): kind for kind in (References, Audit, Training)}
+    kinds: dict[str, type[Trial]] = {kind.__name__.lower(): kind for kind in (Drawing, References, Audit, Training)}
     task = config.get("task") if isinstance(config, dict) else None
     if not isinstance(task, str) or task not in kinds:
         raise ValueError(f"config.task: expected one of {', '.join(kinds)}, got {str(task)[:40]!r}")
@@ -174,6 +200,10 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
         raise ValueError("seeds: expected at least one, got none")
     for seed in seeds:
         check_seed("seeds", seed)
+
+
+def _deployed(evaluation: EvaluationConfig | None) -> str:
+    return f" on {evaluation.shift}" if evaluation and evaluation.shift else ""
 
 
 def _in_words(seeds: tuple[int, ...]) -> str:

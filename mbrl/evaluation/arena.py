@@ -96,13 +96,13 @@ class Record:
 
 def make_arena(shift: str, num_levels: int, seed: int) -> Arena:
     """Draw a shift's levels and the movers' randomness."""
-    return arena_of(deployment_levels(shift, num_levels, seed), SHIFTS[shift].twins, seed)
+    return arena_of(deployment_levels(shift, num_levels, seed), seed)
 
 
-def arena_of(deployment: Deployment, twins: Sequence[str], seed: int) -> Arena:
-    """Lay out levels and these of their twins, and draw the movers' randomness."""
+def arena_of(deployment: Deployment, seed: int, twins: Sequence[str] | None = None) -> Arena:
+    """Lay out levels and their twins, all of the shift's or those given, and draw the movers' randomness."""
     shift, num_levels = deployment.shift, len(deployment.levels)
-    banks = {twin: jax.tree.map(jnp.asarray, deployment.bank(twin)) for twin in twins}
+    banks = {twin: jax.tree.map(jnp.asarray, deployment.bank(twin)) for twin in twins or SHIFTS[shift].twins}
     draws = level_draws(purpose_key(seed, "arena draws"), MAX_STEPS, num_levels, banks["actual"].movers.shape[-1])
     idle, _ = play(Idle(), banks["actual"], draws, purpose_key(seed, "idle robot"), MOBILITY)
     window = np.full(num_levels, MAX_STEPS) if SHIFTS[shift].afterwards else _first(_stopped(idle))

@@ -25,7 +25,7 @@ from mbrl.configs import (
     check_fields,
 )
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
-from mbrl.trials import Audit, References, Training, Trial
+from mbrl.trials import Audit, Drawing, References, Training, Trial
 
 MOST_SEEDS = 100_000
 """More seeds than this are a slip of the keyboard."""
@@ -144,7 +144,10 @@ class Experiment:
         return EvaluationConfig(self.shift, self.num_levels, self.deployment_seed, self.num_held_out)
 
     def trials(self) -> Iterator[Trial]:
-        """Expand the experiment: what an axis can hold (seeds, learning rates, discounts) shares a program."""
+        """Expand the experiment: what an axis can hold (seeds, learning rates, discounts) shares a program.
+
+        The levels come last, for whoever needs them first draws them.
+        """
         yield References(self.evaluation, self.exact, self.references, self.regimes, PlannerConfig())
         blocks = [tuple(self.seeds[i : i + self.width]) for i in range(0, self.num_seeds, self.width)]
         for regime in self.regimes:
@@ -171,6 +174,8 @@ class Experiment:
                     shift, *also = self.audited or (self.shift,)
                     evaluation = replace(self.evaluation, shift=shift)
                     yield Audit(evaluation, self.exact, regime, seeds, most, enumerated, tuple(also))
+        if self.shift is not None:
+            yield Drawing(self.evaluation)
 
     def _learner(self, agent: str) -> LocalConfig | PPOConfig:
         if agent == "ppo":

@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from envs.battery import Deployment
 from envs.solver import Graph
+from envs.types import Level
 from mbrl import interrupt
 from mbrl.checkpoint import Parts
 from mbrl.configs import EvaluationConfig
@@ -26,13 +28,31 @@ from mbrl.train import agent_of, blank_model, imagined_of, planners_of
 from mbrl.trials import Training
 
 Arrays = dict[str, np.ndarray]
+_ABOUT = ("stake", "rejected", "grade", "acting")
+_LEVEL = tuple(name for name in Level.__dataclass_fields__ if name != "name")
 _FORETOLD = 24  # levels on which a model's errors are measured
 
 
-@lru_cache(maxsize=2)
-def make_arena(evaluation: EvaluationConfig) -> Arena:
-    """Return where agents are deployed; the last two are kept."""
-    return arenas.make_arena(evaluation.shift, evaluation.num_levels, evaluation.seed)
+def levels_bytes(deployment: Deployment) -> bytes:
+    """Write the levels of a shift, and what is known of them, as safetensors."""
+    about = {name: getattr(deployment, name) for name in _ABOUT if getattr(deployment, name) is not None}
+    levels = {f"{i}/{name}": getattr(level, name) for i, level in enumerate(deployment.levels) for name in _LEVEL}
+    return arrays_bytes(about | levels)
+
+
+def read_levels(shift: str, content: bytes) -> Deployment:
+    """Invert `levels_bytes`.
+
+    Raises:
+        ValueError: the file does not hold levels; one line.
+    """
+    arrays = read_arrays(content)
+    try:
+        levels = [Level(**{name: arrays[f"{i}/{name}"] for name in _LEVEL}) for i in range(len(arrays["stake"]))]
+        about = {name: arrays[name] for name in _ABOUT if name in arrays}
+        return Deployment(shift, levels, **about | {"rejected": float(arrays["rejected"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"levels: expected those of {shift} ({error})") from None
 
 
 @lru_cache(maxsize=8)
@@ -71,16 +91,31 @@ def load_models(trial: Training, weights: bytes) -> Any:
 
 
 def evaluate_policies(
-    trial: Training, evaluation: EvaluationConfig, models: Any, good: list[int], parts: Parts, report
+    trial: Training,
+    evaluation: EvaluationConfig,
+    arena: Arena | None,
+    models: Any,
+    good: list[int],
+    parts: Parts,
+    report,
 ) -> Arrays:
-    """Play policies, `width` at once whatever became of them, and keep the scores of those that are good."""
+    """Play policies, `width` at once whatever became of them, and keep the scores of those that are good.
+
+    Args:
+        trial: who was trained.
+        evaluation, arena: where; no arena without a shift.
+        models: of all lanes.
+        good: numbers of the lanes that are finite.
+        parts: what is kept of an evaluation that was stopped.
+        report: what is told of progress.
+    """
     found = []
     for first in range(0, len(trial.seeds), trial.width):
         report("plays")
         interrupt.check()
         padded = padded_lanes(trial, first)
         agent = agent_of(trial, models, padded)
-        arrays = _play(trial.regime, evaluation, agent, [trial.seeds[i] for i in padded], report)
+        arrays = _play(trial.regime, evaluation, arena, agent, [trial.seeds[i] for i in padded], report)
         kept = [i for i, lane in enumerate(padded[: len(trial.seeds) - first]) if lane in good]
         found.append({name: array[kept] for name, array in arrays.items()})
     return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
@@ -93,10 +128,16 @@ def padded_lanes(trial: Training, first: int) -> list[int]:
 
 
 def evaluate_planners(
-    trial: Training, evaluation: EvaluationConfig, models: Any, good: list[int], parts: Parts, report
+    trial: Training,
+    evaluation: EvaluationConfig,
+    arena: Arena | None,
+    models: Any,
+    good: list[int],
+    parts: Parts,
+    report,
 ) -> Arrays:
-    """Plan and play lane by lane; each is kept as soon as it is finished."""
-    found = []
+    """Plan and play lane by lane, each kept as soon as it is finished (arguments as of `evaluate_policies`)."""
+    asked, found = _beginnings(trial.regime, evaluation, arena), []
     for lane in good:
         interrupt.check()
 
@@ -104,36 +145,36 @@ def evaluate_planners(
             report(f"seed {trial.seeds[lane]}: plans and plays")
             claims: Arrays = {}
             planners = planners_of(trial, models, [lane])
-            if evaluation.shift is not None:
-                first, *marks = first_and_guards(make_arena(evaluation))
+            if arena is not None:
+                first, *marks = first_and_guards(arena)
                 planners.planners[0].extend(first, lambda graph: claims.update(_claims(graph, *marks)))
-            arrays = _play(trial.regime, evaluation, planners, [trial.seeds[lane]], report)
+            arrays = _play(trial.regime, evaluation, arena, planners, [trial.seeds[lane]], report)
             report(f"seed {trial.seeds[lane]}: answers questions")
-            return arrays_bytes(arrays | claims | _knowledge(trial, evaluation, models, lane))
+            return arrays_bytes(arrays | claims | _knowledge(trial, asked, models, lane))
 
         found.append(read_arrays(parts.make(f"scores-{lane}.safetensors", work)))
     names = found[0] if found else {}
     return {name: np.concatenate([arrays[name] for arrays in found]) for name in names}
 
 
-def _knowledge(trial: Training, evaluation: EvaluationConfig, models: Any, lane: int) -> Arrays:
+def _knowledge(trial: Training, asked: dict[str, tuple[np.ndarray, np.ndarray]], models: Any, lane: int) -> Arrays:
     """Return what a lane's model knows of each mechanism, and its errors on held-out and on deployment levels."""
     make = partial(imagined_of, models, lane)
     key_of = partial(jax.random.fold_in, purpose_key(trial.seeds[lane], "imagination"))
     found = {f"mechanisms/{name}": np.array([value]) for name, value in examine(make, key_of(0)).items()}
-    for i, (where, (obs, actions)) in enumerate(_beginnings(trial.regime, evaluation).items(), start=1):
+    for i, (where, (obs, actions)) in enumerate(asked.items(), start=1):
         errors = foretell(make, obs, actions, key_of(i))
         found |= {f"errors/{where}/{thing}": values[None] for thing, values in errors.items()}
     return found
 
 
-@lru_cache(maxsize=4)
-def _beginnings(regime: str, evaluation: EvaluationConfig) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _beginnings(
+    regime: str, evaluation: EvaluationConfig, arena: Arena | None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return where models are asked to foretell: held-out training levels, and the shift itself if there is one."""
     held_out = arenas.unmasked(held_out_levels(regime, evaluation.num_held_out, evaluation.seed))
     places = {"held_out": (held_out.bank, held_out.draws)}
-    if evaluation.shift is not None:
-        arena = make_arena(evaluation)
+    if arena is not None:
         places["actual"] = arena.banks["actual"], arena.draws
     key = purpose_key(evaluation.seed, "wanderer")
     first = lambda bank: jax.tree.map(lambda leaf: leaf[:_FORETOLD], bank)  # noqa: E731
@@ -148,9 +189,11 @@ def _claims(graph: Graph, guards: np.ndarray, route: np.ndarray) -> Arrays:
     return {name: value[None] for name, value in named.items()}
 
 
-def _play(regime: str, evaluation: EvaluationConfig, agent: Any, seeds: list[int], report) -> Arrays:
+def _play(
+    regime: str, evaluation: EvaluationConfig, arena: Arena | None, agent: Any, seeds: list[int], report
+) -> Arrays:
     arrays: Arrays = {}
-    if evaluation.shift is not None:
-        arrays |= named_scores("", arenas.play_arena(agent, make_arena(evaluation), report, seeds))
+    if arena is not None:
+        arrays |= named_scores("", arenas.play_arena(agent, arena, report, seeds))
     held_out = held_out_levels(regime, evaluation.num_held_out, evaluation.seed)
     return arrays | {"held_out": arenas.play_training_arena(agent, held_out, seeds)}

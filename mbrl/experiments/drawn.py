@@ -49,7 +49,7 @@ def evaluate_drawn(
         level = load_level(path)
         try:
             deployment, twins = drawn_by_hand(shift, level, draws)
-            arena = arena_of(deployment, twins, seed)
+            arena = arena_of(deployment, seed, twins)
             oracle = play_arena(_planner(count_clips=False), arena)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None

@@ -28,8 +28,9 @@ from mbrl.evaluation.mechanisms import mechanism_rows
 from mbrl.evaluation.prediction import prediction_rows
 from mbrl.evaluation.summary import Subject
 from mbrl.experiments.base import Condition, Experiment
-from mbrl.experiments.deploy import load_models, make_arena, padded_lanes
+from mbrl.experiments.deploy import load_models, padded_lanes
 from mbrl.experiments.replays import Actor, choose, replays_bytes, tell
+from mbrl.experiments.work import make_arena
 from mbrl.fingerprint import differences
 from mbrl.metrics import read_rows
 from mbrl.models.local import GIVEN
@@ -86,7 +87,7 @@ def seal_results(experiment: Experiment, trials: list[Trial], store: Store, out:
     names = {"summary.json": json_bytes(summary), "audit.json": json_bytes(summary["audit"])}
     told = []
     if measured is not None:
-        told = _replays(measured, found)
+        told = _replays(measured, found, store)
         names["episodes.csv.gz"] = summaries.episode_table(*measured)
         names["held_out.csv.gz"] = summaries.held_out_table(measured.subjects)
         names[REPLAYS] = replays_bytes(told)
@@ -178,10 +179,10 @@ def numbers(measured: Measured, audits: dict[str, dict]) -> dict:
     }
 
 
-def _replays(measured: Measured, found: dict[Trial, Manifest]) -> list[dict]:
+def _replays(measured: Measured, found: dict[Trial, Manifest], store: Store) -> list[dict]:
     """Play the most instructive episodes of the oracle and of every agent that learns again."""
     references = next(trial for trial in found if isinstance(trial, References))
-    arena, told = make_arena(references.evaluation), []
+    arena, told = make_arena(store, references), []
     asked = lambda s: s.has_model and s.regime == SHIFTS[measured.facts.shift]  # noqa: E731
     for subject in sorted(measured.subjects, key=lambda s: not asked(s)):  # first whom the question is about
         if subject.learns or subject.agent == "oracle":

@@ -18,7 +18,7 @@ from mbrl.experiments.results import write_results
 from mbrl.experiments.run import open_folder
 from mbrl.store import Store
 from mbrl.sweep import sweep
-from mbrl.trials import Training
+from mbrl.trials import Drawing, Training
 
 
 def run_battery(
@@ -38,6 +38,7 @@ def run_battery(
     for experiment in experiments:
         open_folder(experiment, out / str(experiment.shift))
     trials = list(dict.fromkeys(trial for experiment in experiments for trial in experiment.trials()))
+    trials.sort(key=lambda trial: not isinstance(trial, Drawing))  # so that nobody waits for another's levels
     learners = dict.fromkeys(replace(trial, evaluation=None) for trial in trials if isinstance(trial, Training))
     console.print(f"Trains {len(learners)} times, then evaluates on {len(experiments)} shifts.")
     sweep(list(learners), runs, Options(), "local", max_parallel, variables, console)

@@ -25,7 +25,7 @@ from mbrl.progress import Message, Progress
 from mbrl.store import MANIFEST, Damaged, Manifest, Store, json_bytes
 from mbrl.sweep import work_through
 from mbrl.train import agent_of
-from mbrl.trials import References, Training, trial_from
+from mbrl.trials import Drawing, References, Training, trial_from
 
 
 def train(trial: Training, runs: Path, options: Options, console: Console) -> Manifest | None:
@@ -129,11 +129,12 @@ def evaluate(
         deployment_seed=evaluation.seed,
         num_held_out=evaluation.num_held_out,
     )
-    with Progress([first, *trials], console) as progress:
-        work_through(runs, [first, *trials], Options(), lambda message: progress.tell(0, message))
+    everything = [first, *trials, Drawing(evaluation)]
+    with Progress(everything, console) as progress:
+        work_through(runs, everything, Options(), lambda message: progress.tell(0, message))
     if progress.failed:
         raise ValueError("; ".join(f"{progress.trials[i].label}: {text}" for i, text in progress.failed.items()))
-    return seal_results(experiment, [first, *trials], Store(runs), out)
+    return seal_results(experiment, everything, Store(runs), out)
 
 
 def _condition(trial: Training) -> Condition:

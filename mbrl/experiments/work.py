@@ -1,5 +1,6 @@
 """What a trial does, from its configuration to the files it leaves; and how a worker goes about it.
 
+    drawing      levels.safetensors                 what is deployed on
     references   arena.json  scores.safetensors     the truth, and agents that learn nothing, on all levels
     audit        audit.json                         of the levels that seeds of a regime train on
     training     lanes.json  weights.safetensors  metrics.jsonl  scores.safetensors
@@ -25,9 +26,10 @@ from envs.solver import enumerate_states, true_outcomes
 from mbrl import files, interrupt
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
-from mbrl.configs import EvaluationConfig, Options
+from mbrl.configs import Options
 from mbrl.devices import Devices
 from mbrl.evaluation import arena as arenas
+from mbrl.evaluation.arena import Arena
 from mbrl.evaluation.knowledge import expectations
 from mbrl.experience import training_levels
 from mbrl.experiments.deploy import (
@@ -35,9 +37,10 @@ from mbrl.experiments.deploy import (
     evaluate_policies,
     first_and_guards,
     held_out_levels,
+    levels_bytes,
     load_models,
-    make_arena,
     named_scores,
+    read_levels,
 )
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
@@ -46,11 +49,12 @@ from mbrl.planners.exact import ExactPlanner, Planners, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import train_model, train_ppo
 from mbrl.training import Trained, Workplace
-from mbrl.trials import Audit, References, Training, Trial
+from mbrl.trials import Audit, Drawing, References, Training, Trial
 from mbrl.verification import reward_sums
 
 Arrays = dict[str, np.ndarray]
 DEFAULT_OPTIONS = Options()
+LEVELS = "levels.safetensors"
 
 
 @dataclass
@@ -113,14 +117,16 @@ def compute(store: Store, trial: Trial, options: Options, report: Callable[[str]
     _begin_anew_unless_alike(folder, report)
     times = Times()
     match trial:
+        case Drawing():
+            contents = _drawing(trial, report, times)
         case References():
-            contents = _references(trial, report, times)
+            contents = _references(trial, store, report, times)
         case Audit():
-            contents = _audit(trial, folder, report, times)
+            contents = _audit(trial, store, folder, report, times)
         case Training():
             if trial.evaluation is not None:
                 take_over(store, replace(trial, evaluation=None).identity, Parts(folder, report), report)
-            contents = _train(trial, folder, options, report, times)
+            contents = _train(trial, store, folder, options, report, times)
     record: dict[str, Any] = {
         "label": trial.label,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -143,11 +149,28 @@ def _begin_anew_unless_alike(folder: Path, report: Callable[[str], None]) -> Non
         parts.put("fingerprint.json", mine)
 
 
-def _deployment(evaluation: EvaluationConfig) -> Deployment:
-    return deployment_levels(evaluation.shift, evaluation.num_levels, evaluation.seed)
+def _drawing(trial: Drawing, report, times: Times) -> dict[str, bytes]:
+    where = trial.evaluation
+    with times.measure("levels"):
+        report("draws levels on which interfering pays")
+        return {LEVELS: levels_bytes(deployment_levels(where.shift, where.num_levels, where.seed))}
 
 
-def _references(trial: References, report, times: Times) -> dict[str, bytes]:
+def drawn_levels(store: Store, trial: Drawing, report: Callable[[str], None] = lambda text: None) -> Deployment:
+    """Return the levels of a drawing, made now unless they are in the store; waits for whoever is at it."""
+    while (manifest := attempt(store, trial, report=report)) is None:
+        report(f"waits for {trial.label}")
+        interrupt.check()
+        time.sleep(0.5)
+    return read_levels(trial.evaluation.shift, manifest.read(LEVELS))
+
+
+def make_arena(store: Store, trial: Trial, report: Callable[[str], None] = lambda text: None) -> Arena:
+    """Return where a trial's agents are deployed."""
+    return arenas.arena_of(drawn_levels(store, Drawing(trial.evaluation), report), trial.evaluation.seed)
+
+
+def _references(trial: References, store: Store, report, times: Times) -> dict[str, bytes]:
     arrays: Arrays = {}
     oracle, clip_oracle = (
         Planners([ExactPlanner(true_outcomes(count_clips=task), trial.planner)]) for task in (False, True)
@@ -155,8 +178,7 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
     about = {}
     if trial.evaluation.shift is not None:
         with times.measure("levels"):
-            report("draws levels on which interfering pays")
-            arena = make_arena(trial.evaluation)
+            arena = make_arena(store, trial, report)
         with times.measure("truth"):
             report("solves them exactly")
             first, *marks = first_and_guards(arena)
@@ -181,13 +203,13 @@ def _references(trial: References, report, times: Times) -> dict[str, bytes]:
     return {"arena.json": json_bytes(about), "scores.safetensors": arrays_bytes(arrays)}
 
 
-def _audit(trial: Audit, folder: Path, report, times: Times) -> dict[str, bytes]:
+def _audit(trial: Audit, store: Store, folder: Path, report, times: Times) -> dict[str, bytes]:
     """Audit the levels of every seed: all parts but the counts, which are those of what agents learnt from."""
     parts = Parts(folder, report)
     with times.measure("levels"):
-        report("draws levels on which interfering pays")
-        evaluations = [replace(trial.evaluation, shift=shift) for shift in (trial.evaluation.shift, *trial.also)]
-        deployed = [level for each in evaluations for level in audits.with_twins(_deployment(each))]
+        shifts = [replace(trial.evaluation, shift=shift) for shift in (trial.evaluation.shift, *trial.also)]
+        drawn = [drawn_levels(store, Drawing(each), report) for each in shifts]
+        deployed = [level for deployment in drawn for level in audits.with_twins(deployment)]
     found = []
     with times.measure("audit"):
         for seed in trial.seeds:
@@ -226,7 +248,7 @@ def hand_over(manifest: Manifest, parts: Parts) -> None:
             parts.put(part, manifest.read(file))
 
 
-def _train(trial: Training, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:
+def _train(trial: Training, store: Store, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:
     parts, devices = Parts(folder, report), Devices(options.devices)
     if devices.any(any(parts.get(part) is None for part in TRAINED.values())):
         watchers: list[Watcher] = []
@@ -251,6 +273,8 @@ def _train(trial: Training, folder: Path, options: Options, report, times: Times
         with times.measure("evaluate"):
             good = [i for i, lane in enumerate(read_json(contents["lanes.json"])) if lane["first_bad_step"] is None]
             models = load_models(trial, contents["weights.safetensors"])
+            arena = None if trial.evaluation.shift is None else make_arena(store, trial, report)
             play = evaluate_policies if trial.agent == "ppo" else evaluate_planners
-            contents["scores.safetensors"] = arrays_bytes(play(trial, trial.evaluation, models, good, parts, report))
+            scores = play(trial, trial.evaluation, arena, models, good, parts, report)
+            contents["scores.safetensors"] = arrays_bytes(scores)
     return contents

@@ -32,7 +32,7 @@ def test_unfinished_and_foreign_folders_are_refused_in_one_line(runs, tmp_path):
         (folder / "manifest.json").write_text(content)
         with pytest.raises(ValueError, match=r"^[^\n]*trials/x: manifest.json is damaged$"):
             single.open_run(folder)
-    with pytest.raises(ValueError, match=r"^run: expected a trained agent, got the trial 'references' in '[^\n]*'$"):
+    with pytest.raises(ValueError, match=r"^run: expected a trained agent, got the trial 'references on shutdown' in '[^\n]*'$"):
         single.open_run(runs / "trials" / TRIALS[0].identity)
     shutil.copytree(runs / TINY.name, tmp_path / "trials" / "tiny")
     with pytest.raises(ValueError, match=r"^[^\n]*manifest.json is that of another trial, 'tiny'$"):
@@ -61,8 +61,8 @@ def test_interrupted_runs_leave_what_is_finished_and_go_on(runs, results, tmp_pa
             shutil.copytree(runs / "trials" / trial.identity, tmp_path / "trials" / trial.identity)
 
     def stop(trials: Sequence[Trial], root: Path, *arguments: Any) -> dict[int, str]:
-        """Somebody asks to stop once the references are there."""
-        copy(trials[0])
+        """Somebody asks to stop once the levels and the references are there."""
+        copy(trials[0], trials[-1])
         interrupt.check()
         raise interrupt.Stopped
 
@@ -72,7 +72,7 @@ def test_interrupted_runs_leave_what_is_finished_and_go_on(runs, results, tmp_pa
         run_experiment(TINY, tmp_path, out, quiet())
     summary = read(out)
     assert {row["agent"] for row in summary["conditions"]} == {"random", "habit", "oracle"} and not summary["verdict"]
-    assert summary["unfinished"] == [trial.label for trial in TRIALS[1:]]
+    assert summary["unfinished"] == [trial.label for trial in TRIALS[1:-1]]
     assert [line for _, lines in verify_folder(tmp_path) for line in lines] == []
     copy(*(trial for trial in TRIALS if isinstance(trial, Training)))
     run_experiment(TINY, tmp_path, out, quiet())
@@ -115,7 +115,7 @@ def test_a_trial_that_fails_is_named_and_the_others_are_finished(runs, results, 
 
     monkeypatch.setattr(work, "_audit", fail)
     monkeypatch.delenv("PAPERCLIP_TRACEBACK")
-    with pytest.raises(ValueError, match=r"^1 of 4 trials failed: audit withheld seeds 5–6$"):
+    with pytest.raises(ValueError, match=r"^1 of 5 trials failed: audit withheld seeds 5–6$"):
         run_experiment(TINY, tmp_path, tmp_path / "out", quiet())
     summary = read(tmp_path / "out")
     assert summary["unfinished"] == ["audit withheld seeds 5–6"] and summary["audit"] == {}

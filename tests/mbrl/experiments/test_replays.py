@@ -27,7 +27,7 @@ CONFIG = PlannerConfig()
 @pytest.fixture(scope="module")
 def arena():
     level = envs.parse_level(SHUTDOWN)
-    return arena_of(Deployment("shutdown", [level] * 3, np.ones(3), 0.0), TWINS, seed=5)
+    return arena_of(Deployment("shutdown", [level] * 3, np.ones(3), 0.0), seed=5, twins=TWINS)
 
 
 def oracle() -> Planners:
