@@ -12,7 +12,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt8, UInt32
+from jaxtyping import Array, Bool, Int, UInt8, UInt32
 
 from envs.packing import call_padded
 from envs.types import NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, SHUTTERS, Level, Object
@@ -56,6 +56,27 @@ def observation_keys(obs: np.ndarray, chunk: int = 32_768) -> np.ndarray:
 
 
 _keys = jax.jit(jax.vmap(observation_key))
+
+
+def key_words(keys: np.ndarray) -> np.ndarray:
+    """Write keys `uint64[n]` as words `uint32[n, 2]`, high and low."""
+    return np.stack([keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)], axis=1).astype(np.uint32)
+
+
+def search_keys(keys: UInt32[Array, "n 2"], wanted: UInt32[Array, "2"]) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+    """Return the place of a key among sorted ones, and whether it is there, by bisection on both words (under jit)."""
+    size = keys.shape[0]
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        here = keys[middle]
+        less = (here[0] < wanted[0]) | ((here[0] == wanted[0]) & (here[1] < wanted[1]))
+        return jnp.where(less, middle + 1, low), jnp.where(less, high, middle)
+
+    low, _ = jax.lax.fori_loop(0, size.bit_length(), halve, (jnp.int32(0), jnp.int32(size)))
+    place = jnp.minimum(low, size - 1)
+    return place, jnp.all(keys[place] == wanted)
 
 
 class StateKeys:

@@ -34,6 +34,7 @@ REFERENCES = (*SCRIPTED, "oracle", "clip_oracle")
 """Agents that learn nothing: scripts, and exact planners on the true rules, for rewards and for clips."""
 LEARNERS = ("ppo", "local+exact")
 AGENTS = REFERENCES + LEARNERS
+SEARCHES = ("shooting", "cem", "mppi", "rollout")
 BACKENDS = ("local", "ray", "slurm")
 """Where trials can run."""
 
@@ -101,6 +102,45 @@ class PlannerConfig:
 
     def __post_init__(self):
         check_fields(self, ("max_states",), gamma=(0, 0.9999), floor=(0, 1), tie=(0, math.inf))
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings of planners over sequences of actions.
+
+    Attributes:
+        search: one of `SEARCHES`.
+        horizon: ticks that are imagined; later rewards count as 0.
+        num_plans, num_draws: plans of a round, each imagined so many times.
+        gamma: discount per tick.
+        tie: a gain of less, in clips, counts as none.
+        base_share: how often a drawn action is the base policy's.
+        rounds: how often cem and mppi draw plans.
+        elite_share: cem: share of the plans that the next are drawn around.
+        temperature: mppi: a plan that is worse by this much, in clips, weighs e times less.
+        smoothing: cem, mppi: share of the first distribution in every later one.
+        beginning: rollout: most ticks before the base policy takes over.
+    """
+
+    search: str = "rollout"
+    horizon: int = 64
+    num_plans: int = 64
+    num_draws: int = 16
+    gamma: float = 0.99
+    tie: float = 0.001
+    base_share: float = 0.2
+    rounds: int = 4
+    elite_share: float = 0.1
+    temperature: float = 0.1
+    smoothing: float = 0.1
+    beginning: int = 12
+
+    def __post_init__(self):
+        check_choice("search", self.search, SEARCHES)
+        check_fields(
+            self, ("horizon", "num_draws", "rounds", "beginning"), num_plans=(4, 2**20), gamma=(0, 1),
+            tie=(0, math.inf), base_share=(0, 1), elite_share=(0, 1), temperature=(1e-6, math.inf), smoothing=(0, 1),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

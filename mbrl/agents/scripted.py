@@ -58,9 +58,15 @@ def target_of(obs: UInt8[Array, "height width 4"], action: Int[Array, ""]) -> Bo
 
 def step_towards(obs: UInt8[Array, "height width 4"], distance: Int[Array, "height width"]) -> Int[Array, ""]:
     """Return the action that goes down a distance map, bumping into the goal at its end; NOOP if there is no way."""
-    row, column = _robot_cell(obs)
-    around = jnp.pad(distance, 1, constant_values=FAR)[row + 1 + _ROWS, column + 1 + _COLUMNS].at[0].set(FAR)
+    around = steps_around(distance, *_robot_cell(obs))
     return jnp.where(jnp.min(around) < FAR, jnp.argmin(around), Action.NOOP)
+
+
+def steps_around(
+    distance: Int[Array, "height width"], row: Int[Array, ""], column: Int[Array, ""]
+) -> Int[Array, "actions"]:
+    """Return the distance that every action leads to, FAR for NOOP and off the grid."""
+    return jnp.pad(distance, 1, constant_values=FAR)[row + 1 + _ROWS, column + 1 + _COLUMNS].at[0].set(FAR)
 
 
 def work_maps(obs: UInt8[Array, "height width 4"]) -> Int[Array, "2 height width"]:

@@ -18,7 +18,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Int, UInt8, UInt32
 
-from envs.keys import observation_key, observation_keys
+from envs.keys import key_words, observation_key, observation_keys, search_keys
 from envs.observation import decode
 from envs.packing import bucket, call_padded, pack
 from envs.solver import Graph, Outcomes, enumerate_states, solve_graph
@@ -70,27 +70,10 @@ class Plan:
 
     def act(self, memory: Lookup, obs: UInt8[Array, "height width 4"], key: jax.Array) -> tuple[Array, Lookup]:
         """Look the observation up; NOOP and a note in memory if it was not planned for."""
-        wanted = observation_key(obs)
-        place = _search(self.keys, wanted)
-        found = jnp.all(self.keys[place] == wanted)
+        place, found = search_keys(self.keys, observation_key(obs))
         first = ~found & ~memory.lost
         memory = Lookup(memory.lost | ~found, jnp.where(first, obs, memory.lost_obs))
         return jnp.where(found, self.actions[place], Action.NOOP).astype(jnp.int32), memory
-
-
-def _search(keys: UInt32[Array, "states 2"], wanted: UInt32[Array, "2"]) -> Int[Array, ""]:
-    """Return the place of a key in a sorted table, by bisection on both words."""
-    size = keys.shape[0]
-
-    def halve(_, bounds):
-        low, high = bounds
-        middle = (low + high) // 2
-        here = keys[middle]
-        less = (here[0] < wanted[0]) | ((here[0] == wanted[0]) & (here[1] < wanted[1]))
-        return jnp.where(less, middle + 1, low), jnp.where(less, high, middle)
-
-    low, _ = jax.lax.fori_loop(0, size.bit_length(), halve, (jnp.int32(0), jnp.int32(size)))
-    return jnp.minimum(low, size - 1)
 
 
 class ExactPlanner:
@@ -117,8 +100,7 @@ class ExactPlanner:
         missing = (0, size - len(self._keys))
         keys = np.pad(self._keys, missing, constant_values=np.uint64(2**64 - 1))
         actions = np.pad(self._actions, missing)
-        words = np.stack([keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)], axis=1)
-        return words.astype(np.uint32), actions
+        return key_words(keys), actions
 
     def __len__(self) -> int:
         return len(self._keys)

@@ -1,0 +1,114 @@
+"""A model as a table: what the states of an enumerated graph lead to, so that planners draw from it by look-ups.
+
+    table = Table.of(graph, base)                         # on the host
+    state, found = table.find(obs)                        # unbatched and pure; callers vmap
+    state, reward = table.step(state, action, key)
+
+The distribution is the one over which exact planning sums, improbable outcomes dropped. A tick costs a few look-ups
+where the model itself would evaluate a network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+
+from envs.keys import key_words, observation_key, search_keys
+from envs.packing import bucket
+from envs.solver import Graph
+
+
+@struct.dataclass
+class Table:
+    """The states of a graph.
+
+    Attributes:
+        keys: of the states, sorted; `place` says which state has which.
+        first: the outcomes of `state · actions + action` begin here and end where those of the next begin.
+        child, cumulative: next states, and the probabilities added up within one state and action.
+        reward: the expected one.
+        base: the action of the policy by which plans are completed.
+        most: most outcomes of one state and action.
+    """
+
+    keys: UInt32[Array, "states 2"]
+    place: Int[Array, "states"]
+    first: Int[Array, "pairs1"]
+    child: Int[Array, "outcomes"]
+    cumulative: Float[Array, "outcomes"]
+    reward: Float[Array, "states actions"]
+    base: Int[Array, "states"]
+    most: int = struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, graph: Graph, base: np.ndarray) -> "Table":
+        """Make a table of a graph, given the action `[states]` of the base policy."""
+        first, order = graph.transition.indptr, np.argsort(graph.key)
+        running = np.concatenate([[0.0], np.cumsum(graph.transition.data)])
+        before = np.repeat(running[first[:-1]], np.diff(first))
+        return cls(
+            keys=key_words(graph.key[order]),
+            place=order.astype(np.int32),
+            first=first.astype(np.int32),
+            child=graph.transition.indices.astype(np.int32),
+            cumulative=(running[1:] - before).astype(np.float32),
+            reward=graph.reward.astype(np.float32),
+            base=base.astype(np.int32),
+            most=int(np.diff(first).max()),
+        )
+
+    def extended(self, other: "Table") -> "Table":
+        """Return a table of the states of both (on the host); of states that both hold, it finds this one's."""
+        states, outcomes = len(self.base), len(self.child)
+        keys, place = np.concatenate([self.keys, other.keys]), np.concatenate([self.place, other.place + states])
+        words = keys.astype(np.uint64)
+        _, kept = np.unique(words[:, 0] << np.uint64(32) | words[:, 1], return_index=True)
+        return Table(
+            keys=keys[kept],
+            place=place[kept],
+            first=np.concatenate([self.first, other.first[1:] + outcomes]),
+            child=np.concatenate([self.child, other.child + states]),
+            cumulative=np.concatenate([self.cumulative, other.cumulative]),
+            reward=np.concatenate([self.reward, other.reward]),
+            base=np.concatenate([self.base, other.base]),
+            most=max(self.most, other.most),
+        )
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions."""
+        return self.reward.shape[-1]
+
+    def find(self, obs: UInt8[Array, "height width 4"]) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+        """Return the state that looks like this, and whether there is one."""
+        at, found = search_keys(self.keys, observation_key(obs))
+        return self.place[at], found
+
+    def step(self, state: Int[Array, ""], action: Int[Array, ""], key: jax.Array) -> tuple[Array, Float[Array, ""]]:
+        """Draw the next state and return it with the expected reward."""
+        pair = state * self.num_actions + action
+        chance, low, high = jax.random.uniform(key), self.first[pair], self.first[pair + 1] - 1
+        for _ in range((self.most - 1).bit_length()):  # bisection: the first outcome whose running sum exceeds chance
+            middle = (low + high) // 2
+            beyond = (low < high) & (self.cumulative[middle] <= chance)
+            low, high = jnp.where(beyond, middle + 1, low), jnp.where(beyond, high, jnp.maximum(middle, low))
+        return self.child[low], self.reward[state, action]
+
+
+def stack_tables(tables: Sequence[Table]) -> Table:
+    """Return several tables as one with a leading axis, padded to few sizes (few compilations)."""
+    most = max(table.most for table in tables)
+
+    def stack(*leaves: np.ndarray) -> jax.Array:
+        size = bucket(max(map(len, leaves)), 2**14)
+        return jnp.asarray(np.stack([np.pad(leaf, _behind(leaf, size), mode="edge") for leaf in leaves]))
+
+    return jax.tree.map(stack, *(replace(table, most=most) for table in tables))
+
+
+def _behind(leaf: np.ndarray, size: int) -> list[tuple[int, int]]:
+    return [(0, size - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)

@@ -1,0 +1,62 @@
+"""Planners that search at every tick, prepared on the host: what their models reach is enumerated before an episode.
+
+    planners = SearchPlanners([SearchPlanner(outcomes)])     # one for each seed
+    planners.extend([observations])
+    policy = planners.policy()                               # pure: searches the tables
+
+A search draws from the same distribution that exact planning sums over, so that the two differ by the planner alone.
+The base policy is plain work.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from envs.keys import observation_keys
+from envs.solver import Graph, Outcomes, enumerate_states
+from mbrl.configs import PlannerConfig, SearchConfig
+from mbrl.evaluation.knowledge import working_actions
+from mbrl.models.tabular import Table, stack_tables
+from mbrl.planners.exact import decode_all
+from mbrl.planners.routes import routes
+from mbrl.planners.sequences import SequencePlanner
+
+
+class SearchPlanner:
+    """One seed's: its model, and a table of what it reaches from the observations met so far."""
+
+    def __init__(self, outcomes: Outcomes, config: PlannerConfig, search: SearchConfig):
+        self.outcomes, self.config, self.search = outcomes, config, search
+        self.table: Table | None = None
+
+    def extend(self, obs: np.ndarray, inspect: Callable[[Graph], None] | None = None) -> "SearchPlanner":
+        """Enumerate what follows from a batch of observations, if it holds new ones; `inspect` sees the graph."""
+        if self.table is not None:
+            words = np.asarray(self.table.keys, np.uint64)
+            if np.isin(observation_keys(obs), words[:, 0] << np.uint64(32) | words[:, 1]).all():
+                return self
+        bank, rows = decode_all(obs)
+        graph = enumerate_states(bank, self.outcomes, rows, self.config.floor, self.config.max_states)
+        if inspect is not None:
+            inspect(graph)
+        table = Table.of(graph, working_actions(graph))
+        self.table = table if self.table is None else self.table.extended(table)
+        return self
+
+
+class SearchPlanners:
+    """The planners of several seeds, played as one policy."""
+
+    def __init__(self, planners: list[SearchPlanner]):
+        self.planners = planners
+
+    def extend(self, obs: list[np.ndarray]) -> None:
+        """Plan for a batch of observations of each seed."""
+        for planner, part in zip(self.planners, obs, strict=True):
+            if len(part):
+                planner.extend(part)
+
+    def policy(self) -> SequencePlanner:
+        """Return the planners as one policy with a leading axis of seeds."""
+        tables = [planner.table for planner in self.planners if planner.table is not None]
+        return SequencePlanner(stack_tables(tables), self.planners[0].search, routes)
