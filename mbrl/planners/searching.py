@@ -1,32 +1,46 @@
 """Planners that search at every tick, prepared on the host: what their models reach is enumerated before an episode.
 
-    planners = SearchPlanners([SearchPlanner(outcomes)])     # one for each seed
+    planner = SearchPlanner(outcomes, PlannerConfig(), SearchConfig(), working_actions, routes)
+    planners = SearchPlanners([planner])                     # one for each seed
     planners.extend([observations])
     policy = planners.policy()                               # pure: searches the tables
 
 A search draws from the same distribution that exact planning sums over, so that the two differ by the planner alone.
-The base policy is plain work.
 """
 
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Array
 
 from envs.keys import observation_keys
 from envs.solver import Graph, Outcomes, enumerate_states
 from mbrl.configs import PlannerConfig, SearchConfig
-from mbrl.evaluation.knowledge import working_actions
 from mbrl.models.tabular import Table, stack_tables
 from mbrl.planners.exact import decode_all
-from mbrl.planners.routes import routes
-from mbrl.planners.sequences import SequencePlanner
+from mbrl.planners.sequences import SequencePlanner, propose_nothing
 
 
 class SearchPlanner:
-    """One seed's: its model, and a table of what it reaches from the observations met so far."""
+    """One seed's: its model, and a table of what it reaches from the observations met so far.
 
-    def __init__(self, outcomes: Outcomes, config: PlannerConfig, search: SearchConfig):
-        self.outcomes, self.config, self.search = outcomes, config, search
+    Args:
+        outcomes: of the model.
+        config: what of its outcomes is dropped, and how many states may be enumerated.
+        search: settings of the search.
+        base: the base policy's action in every state of a graph.
+        propose: plans that are tried in any case (see `SequencePlanner`).
+    """
+
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        config: PlannerConfig,
+        search: SearchConfig,
+        base: Callable[[Graph], np.ndarray],
+        propose: Callable[..., Array] = propose_nothing,
+    ):
+        self.outcomes, self.config, self.search, self.base, self.propose = outcomes, config, search, base, propose
         self.table: Table | None = None
 
     def extend(self, obs: np.ndarray, inspect: Callable[[Graph], None] | None = None) -> "SearchPlanner":
@@ -39,7 +53,7 @@ class SearchPlanner:
         graph = enumerate_states(bank, self.outcomes, rows, self.config.floor, self.config.max_states)
         if inspect is not None:
             inspect(graph)
-        table = Table.of(graph, working_actions(graph))
+        table = Table.of(graph, self.base(graph))
         self.table = table if self.table is None else self.table.extended(table)
         return self
 
@@ -59,4 +73,4 @@ class SearchPlanners:
     def policy(self) -> SequencePlanner:
         """Return the planners as one policy with a leading axis of seeds."""
         tables = [planner.table for planner in self.planners if planner.table is not None]
-        return SequencePlanner(stack_tables(tables), self.planners[0].search, routes)
+        return SequencePlanner(stack_tables(tables), self.planners[0].search, self.planners[0].propose)

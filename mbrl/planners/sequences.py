@@ -161,7 +161,8 @@ class Remembered:
     lost_obs: UInt8[Array, "height width 4"]
 
 
-def _nothing(obs: Array, horizon: int, after: int) -> Int[Array, "0 horizon"]:
+def propose_nothing(obs: Array, horizon: int, after: int) -> Int[Array, "0 horizon"]:
+    """Return no plan."""
     return jnp.zeros((0, horizon), jnp.int32)
 
 
@@ -171,7 +172,7 @@ class SequencePlanner:
 
     model: Any
     config: SearchConfig = struct.field(pytree_node=False)
-    propose: Callable[..., Array] = struct.field(pytree_node=False, default=_nothing)
+    propose: Callable[..., Array] = struct.field(pytree_node=False, default=propose_nothing)
     """`(obs, horizon, BASE) -> plans` that are tried too, beside the base policy and the rest of the last plan."""
 
     def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Remembered:
