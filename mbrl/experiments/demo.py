@@ -19,5 +19,5 @@ EXPERIMENT = Experiment(
     num_seeds=4,
     first_seed=0,
     num_levels=32,
-    deployment_seed=2032,
+    deployment_seed=2033,
 )
