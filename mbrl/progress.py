@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from mbrl.trials import Trial
 
-WEIGHTS = {"references": 2.0, "audit": 2.0, "local+exact": 5.0, "ppo": 8.0}
+WEIGHTS = {"drawing": 1.0, "references": 2.0, "audit": 2.0, "local+exact": 5.0, "ppo": 8.0}
 """How long trials take, beside each other; from these the time that is left is guessed."""
 
 
