@@ -9,8 +9,9 @@ it count as 0; actions within `tie` of the best are tied and ties go to the lowe
 nothing does nothing. Both belong to the planner and hold for every model alike, the true rules included.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,9 +115,9 @@ def stack_plans(planners: list[ExactPlanner]) -> Plan:
 
 
 class Planners:
-    """The exact planners of several seeds, each with its own model, played as one policy."""
+    """The planners of several seeds, each with its own model, played as one policy."""
 
-    def __init__(self, planners: list[ExactPlanner]):
+    def __init__(self, planners: Sequence[Any]):
         self.planners = planners
 
     def extend(self, obs: list[np.ndarray]) -> None:
@@ -125,6 +126,6 @@ class Planners:
             if len(part):
                 planner.extend(part)
 
-    def policy(self) -> Plan:
+    def policy(self) -> Any:
         """Return the plans as one policy with a leading axis of seeds."""
-        return stack_plans(self.planners)
+        return stack_plans(list(self.planners))

@@ -17,7 +17,7 @@ from envs.keys import observation_keys
 from envs.solver import Graph, Outcomes, enumerate_states
 from mbrl.configs import PlannerConfig, SearchConfig
 from mbrl.models.tabular import Table, stack_tables
-from mbrl.planners.exact import decode_all
+from mbrl.planners.exact import Planners, decode_all
 from mbrl.planners.sequences import SequencePlanner, propose_nothing
 
 
@@ -58,17 +58,8 @@ class SearchPlanner:
         return self
 
 
-class SearchPlanners:
-    """The planners of several seeds, played as one policy."""
-
-    def __init__(self, planners: list[SearchPlanner]):
-        self.planners = planners
-
-    def extend(self, obs: list[np.ndarray]) -> None:
-        """Plan for a batch of observations of each seed."""
-        for planner, part in zip(self.planners, obs, strict=True):
-            if len(part):
-                planner.extend(part)
+class SearchPlanners(Planners):
+    """The searching planners of several seeds, played as one policy."""
 
     def policy(self) -> SequencePlanner:
         """Return the planners as one policy with a leading axis of seeds."""

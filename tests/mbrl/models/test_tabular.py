@@ -26,7 +26,7 @@ def graph_of(levels) -> Graph:
 
 def test_states_are_found_by_what_they_look_like(levels):
     graph = graph_of(levels)
-    table = Table.of(graph, working_actions(graph))
+    table = jax.tree.map(jnp.asarray, Table.of(graph, working_actions(graph)))
     obs = first_observations(stack_levels(levels))
     state, found = jax.vmap(table.find)(obs)
     np.testing.assert_array_equal(state, graph.start)
@@ -35,7 +35,7 @@ def test_states_are_found_by_what_they_look_like(levels):
 
 def test_outcomes_are_drawn_as_often_as_the_graph_says(levels):
     graph = graph_of(levels)
-    table = Table.of(graph, np.zeros(len(graph.rows), int))
+    table = jax.tree.map(jnp.asarray, Table.of(graph, np.zeros(len(graph.rows), int)))
     counts = np.diff(graph.transition.indptr)
     pairs = [int(pair) for number in set(counts) for pair in np.flatnonzero(counts == number)[:2]]
     assert len({counts[pair] for pair in pairs}) > 1 and table.most == counts.max()
