@@ -51,8 +51,7 @@ def observation_key(obs: UInt8[Array, "height width 4"]) -> UInt32[Array, "2"]:
 def observation_keys(obs: np.ndarray, chunk: int = 32_768) -> np.ndarray:
     """Return the keys `uint64[n]` of observations `uint8[n, H, W, 4]` (NumPy)."""
     parts = [call_padded(_keys, obs[i : i + chunk]) for i in range(0, len(obs), chunk)]
-    words = np.concatenate([np.zeros((0, 2), np.uint32), *parts]).astype(np.uint64)
-    return words[:, 0] << np.uint64(32) | words[:, 1]
+    return whole_keys(np.concatenate([np.zeros((0, 2), np.uint32), *parts]))
 
 
 _keys = jax.jit(jax.vmap(observation_key))
@@ -61,6 +60,12 @@ _keys = jax.jit(jax.vmap(observation_key))
 def key_words(keys: np.ndarray) -> np.ndarray:
     """Write keys `uint64[n]` as words `uint32[n, 2]`, high and low."""
     return np.stack([keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)], axis=1).astype(np.uint32)
+
+
+def whole_keys(words: np.ndarray) -> np.ndarray:
+    """Invert `key_words`."""
+    high, low = np.asarray(words, np.uint64).T
+    return high << np.uint64(32) | low
 
 
 def search_keys(keys: UInt32[Array, "n 2"], wanted: UInt32[Array, "2"]) -> tuple[Int[Array, ""], Bool[Array, ""]]:

@@ -22,7 +22,7 @@ def environment(exact: bool, workers: int, devices: int = 1) -> dict[str, str]:
         devices: with more than one, and no accelerator, the processor acts as so many devices.
     """
     found = {"PJRT_NPROC": os.environ.get("PJRT_NPROC", str(max(1, (os.cpu_count() or 1) // workers)))}
-    if exact and not is_accelerated():  # On GPUs the threads only compile, and one alone takes minutes.
+    if exact and not is_accelerated():  # On GPUs the threads only compile.
         found["PJRT_NPROC"] = "1"
     flags = []
     if is_accelerated():

@@ -17,7 +17,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
-from envs.keys import key_words, observation_key, search_keys
+from envs.keys import key_words, observation_key, search_keys, whole_keys
 from envs.packing import bucket
 from envs.solver import Graph
 
@@ -65,8 +65,7 @@ class Table:
         """Return a table of the states of both (on the host); of states that both hold, it finds this one's."""
         states, outcomes = len(self.base), len(self.child)
         keys, place = np.concatenate([self.keys, other.keys]), np.concatenate([self.place, other.place + states])
-        words = keys.astype(np.uint64)
-        _, kept = np.unique(words[:, 0] << np.uint64(32) | words[:, 1], return_index=True)
+        _, kept = np.unique(whole_keys(keys), return_index=True)
         return Table(
             keys=keys[kept],
             place=place[kept],
@@ -95,7 +94,7 @@ class Table:
         for _ in range((self.most - 1).bit_length()):  # bisection: the first outcome whose running sum exceeds chance
             middle = (low + high) // 2
             beyond = (low < high) & (self.cumulative[middle] <= chance)
-            low, high = jnp.where(beyond, middle + 1, low), jnp.where(beyond, high, jnp.maximum(middle, low))
+            low, high = jnp.where(beyond, middle + 1, low), jnp.where(beyond, high, middle)
         return self.child[low], self.reward[state, action]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Array
 
-from envs.keys import observation_keys
+from envs.keys import observation_keys, whole_keys
 from envs.solver import Graph, Outcomes, enumerate_states
 from mbrl.configs import PlannerConfig, SearchConfig
 from mbrl.models.tabular import Table, stack_tables
@@ -45,10 +45,8 @@ class SearchPlanner:
 
     def extend(self, obs: np.ndarray, inspect: Callable[[Graph], None] | None = None) -> "SearchPlanner":
         """Enumerate what follows from a batch of observations, if it holds new ones; `inspect` sees the graph."""
-        if self.table is not None:
-            words = np.asarray(self.table.keys, np.uint64)
-            if np.isin(observation_keys(obs), words[:, 0] << np.uint64(32) | words[:, 1]).all():
-                return self
+        if self.table is not None and np.isin(observation_keys(obs), whole_keys(self.table.keys)).all():
+            return self
         bank, rows = decode_all(obs)
         graph = enumerate_states(bank, self.outcomes, rows, self.config.floor, self.config.max_states)
         if inspect is not None:

@@ -149,3 +149,13 @@ def test_levels_beyond_the_budget_are_refused_in_one_line(width, num_carts, word
     text = f'name = "large"\nmap = """\n@{floor[1:]}\n"""\nwalkway = """\n{floor}\n"""\n{carts}'
     with pytest.raises(ValueError, match=rf"^level: {words}, beyond the solver's budget of \d+$"):
         envs.solve(envs.parse_level(text))
+
+
+def test_values_by_elimination_equal_values_by_sweeps(monkeypatch):
+    """Sweeps alone are what is left where many states reach one another."""
+    graph = enumerate_states(stack_levels(mixed_levels(8, seed=5)), true_outcomes(), max_states=10**7)
+    eliminated = solve_graph(graph, 0.99, tolerance=1e-8)
+    monkeypatch.setattr(solver, "_LARGEST_BLOCK", 0)
+    swept = solve_graph(graph, 0.99, tolerance=1e-8)
+    assert not np.array_equal(eliminated, swept), "two ways were gone"
+    np.testing.assert_allclose(eliminated, swept, atol=2e-8)

@@ -69,8 +69,11 @@ def small_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root alone, who is not running these tests")
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(
+            f"a full disk needs a file system of 1 MiB, and mounting one is refused here: {done.stderr.strip()}"
+        )
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
