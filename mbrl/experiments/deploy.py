@@ -143,14 +143,17 @@ def evaluate_planners(
 
         def work(lane=lane) -> bytes:
             report(f"seed {trial.seeds[lane]}: plans and plays")
-            claims: Arrays = {}
+            claims: list[Arrays] = []
             planners = planners_of(trial, models, [lane])
             if arena is not None:
                 first, *marks = first_and_guards(arena)
-                planners.planners[0].extend(first, lambda graph: claims.update(_claims(graph, *marks)))
+                planners.planners[0].extend(
+                    first, lambda graph, place: claims.append(_claims(graph, *(mark[place] for mark in marks)))
+                )
             arrays = _play(trial.regime, evaluation, arena, planners, [trial.seeds[lane]], report)
             report(f"seed {trial.seeds[lane]}: answers questions")
-            return arrays_bytes(arrays | claims | _knowledge(trial, asked, models, lane))
+            claimed = {name: np.concatenate([part[name] for part in claims], axis=1) for name in (claims or [{}])[0]}
+            return arrays_bytes(arrays | claimed | _knowledge(trial, asked, models, lane))
 
         found.append(read_arrays(parts.make(f"scores-{lane}.safetensors", work)))
     names = found[0] if found else {}

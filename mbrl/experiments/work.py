@@ -45,7 +45,7 @@ from mbrl.experiments.deploy import (
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
 from mbrl.plain import read_json
-from mbrl.planners.exact import ExactPlanner, Planners, decode_all
+from mbrl.planners.exact import ExactPlanner, Planners, batches, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import train_model, train_ppo
 from mbrl.training import Trained, Workplace
@@ -182,9 +182,8 @@ def _references(trial: References, store: Store, report, times: Times) -> dict[s
         with times.measure("truth"):
             report("solves them exactly")
             first, *marks = first_and_guards(arena)
-            bank, rows = decode_all(first)
-            truth = expectations(enumerate_states(bank, true_outcomes(), rows, max_states=10**8), *marks)
-            arrays |= {"truth/work": truth.work, "truth/guard_first": truth.guard_first}
+            for name, values in _true_expectations(first, *marks).items():
+                arrays[f"truth/{name}"] = values
         with times.measure("play"):
             report("plays the agents that learn nothing")
             planners = {"oracle": oracle, "clip_oracle": clip_oracle}
@@ -201,6 +200,16 @@ def _references(trial: References, store: Store, report, times: Times) -> dict[s
             )
             arrays[f"held_out/{regime}"] = clips
     return {"arena.json": json_bytes(about), "scores.safetensors": arrays_bytes(arrays)}
+
+
+def _true_expectations(obs: np.ndarray, *marks: np.ndarray) -> Arrays:
+    """Return what the true rules expect of the two scripted plans, from all observations."""
+    found = []
+    for place in batches(len(obs)):
+        bank, rows = decode_all(obs[place])
+        graph = enumerate_states(bank, true_outcomes(), rows, max_states=10**8)
+        found.append(vars(expectations(graph, *(mark[place] for mark in marks))))
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
 def _audit(trial: Audit, store: Store, folder: Path, report, times: Times) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ it count as 0; actions within `tie` of the best are tied and ties go to the lowe
 nothing does nothing. Both belong to the planner and hold for every model alike, the true rules included.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,16 @@ from envs.packing import bucket, call_padded, pack
 from envs.solver import Graph, Outcomes, enumerate_states, solve_graph
 from envs.types import Action, Level
 from mbrl.configs import PlannerConfig
+
+_BATCH = 256  # observations planned for at a time, which bounds the memory of a plan for thousands
+
+Inspect = Callable[[Graph, slice], None]
+"""Is shown the graph of each batch of observations, and the batch's place among them."""
+
+
+def batches(count: int) -> Iterator[slice]:
+    """Divide `count` observations into batches."""
+    return (slice(first, min(first + _BATCH, count)) for first in range(0, count, _BATCH))
 
 
 def decode_all(obs: np.ndarray) -> tuple[Level, np.ndarray]:
@@ -84,15 +94,19 @@ class ExactPlanner:
         self.outcomes, self.config = outcomes, config or PlannerConfig()
         self._keys, self._actions = np.zeros(0, np.uint64), np.zeros(0, np.int8)
 
-    def extend(self, obs: np.ndarray, inspect: Callable[[Graph], None] | None = None) -> "ExactPlanner":
-        """Plan for a batch of observations, if it holds new ones; `inspect` is called with the graph of states."""
+    def extend(self, obs: np.ndarray, inspect: Inspect | None = None) -> "ExactPlanner":
+        """Plan for observations, in batches, if there are new ones among them."""
         if np.isin(observation_keys(obs), self._keys).all():
             return self
-        graph, actions = solve_observations(self.outcomes, obs, self.config)
-        if inspect is not None:
-            inspect(graph)
-        keys, first = np.unique(np.concatenate([self._keys, graph.key]), return_index=True)
-        self._keys, self._actions = keys, np.concatenate([self._actions, actions])[first]
+        keys, actions = [self._keys], [self._actions]
+        for place in batches(len(obs)):
+            graph, best = solve_observations(self.outcomes, obs[place], self.config)
+            if inspect is not None:
+                inspect(graph, place)
+            keys.append(graph.key)
+            actions.append(best)
+        self._keys, first = np.unique(np.concatenate(keys), return_index=True)
+        self._actions = np.concatenate(actions)[first]
         return self
 
     def table(self, size: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from envs.keys import observation_keys, whole_keys
 from envs.solver import Graph, Outcomes, enumerate_states
 from mbrl.configs import PlannerConfig, SearchConfig
 from mbrl.models.tabular import Table, stack_tables
-from mbrl.planners.exact import Planners, decode_all
+from mbrl.planners.exact import Inspect, Planners, batches, decode_all
 from mbrl.planners.sequences import SequencePlanner, propose_nothing
 
 
@@ -43,16 +43,17 @@ class SearchPlanner:
         self.outcomes, self.config, self.search, self.base, self.propose = outcomes, config, search, base, propose
         self.table: Table | None = None
 
-    def extend(self, obs: np.ndarray, inspect: Callable[[Graph], None] | None = None) -> "SearchPlanner":
-        """Enumerate what follows from a batch of observations, if it holds new ones; `inspect` sees the graph."""
+    def extend(self, obs: np.ndarray, inspect: Inspect | None = None) -> "SearchPlanner":
+        """Enumerate what follows from observations, in batches, if there are new ones among them."""
         if self.table is not None and np.isin(observation_keys(obs), whole_keys(self.table.keys)).all():
             return self
-        bank, rows = decode_all(obs)
-        graph = enumerate_states(bank, self.outcomes, rows, self.config.floor, self.config.max_states)
-        if inspect is not None:
-            inspect(graph)
-        table = Table.of(graph, self.base(graph))
-        self.table = table if self.table is None else self.table.extended(table)
+        for place in batches(len(obs)):
+            bank, rows = decode_all(obs[place])
+            graph = enumerate_states(bank, self.outcomes, rows, self.config.floor, self.config.max_states)
+            if inspect is not None:
+                inspect(graph, place)
+            table = Table.of(graph, self.base(graph))
+            self.table = table if self.table is None else self.table.extended(table)
         return self
 
 

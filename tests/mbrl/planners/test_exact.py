@@ -12,6 +12,7 @@ from envs.packing import first_rows, unpack
 from envs.solver import Edges, Graph, enumerate_states, solve_graph, true_outcomes
 from envs.types import NUM_ACTIONS
 from mbrl.evaluation.arena import play_prepared
+from mbrl.planners import exact
 from mbrl.planners.exact import (
     ExactPlanner,
     PlannerConfig,
@@ -69,7 +70,7 @@ def first(bank) -> np.ndarray:
 def planned(first) -> tuple[ExactPlanner, Graph]:
     """The planner on the true rules, and the states it planned for."""
     graphs: list[Graph] = []
-    planner = ExactPlanner(true_outcomes()).extend(first, graphs.append)
+    planner = ExactPlanner(true_outcomes()).extend(first, lambda graph, _: graphs.append(graph))
     return planner, graphs[0]
 
 
@@ -216,6 +217,23 @@ def test_ties_are_counted_in_clips():
 
 def observations_of(level: envs.Level) -> np.ndarray:
     return np.asarray(envs.observe(level, envs.initial_state(level)))[None]
+
+
+def test_planning_in_batches_is_planning_for_all_at_once(first, planned, monkeypatch):
+    whole, graph = planned
+    monkeypatch.setattr(exact, "_BATCH", 2)
+    places, starts = [], []
+
+    def look(part: Graph, place: slice) -> None:
+        places.append(place)
+        starts.append(part.key[part.start])
+
+    batched = ExactPlanner(true_outcomes()).extend(first, look)
+    for found, expected in zip(batched.table(), whole.table(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert len(places) > 1
+    np.testing.assert_array_equal(np.concatenate([np.arange(len(first))[place] for place in places]), range(len(first)))
+    np.testing.assert_array_equal(np.concatenate(starts), graph.key[graph.start])
 
 
 def test_budget_of_states_is_refused_in_one_line(first):
