@@ -274,10 +274,13 @@ def evaluate_policy(
         policy: one action for each state.
         gamma: discount; below 1 if `horizon` is None.
         horizon: number of ticks; None for ever.
-        tolerance: bound on the error of the infinite sum.
+        tolerance: bound on the error of the infinite sum, where many states reach one another.
     """
     chain, reward = graph.follow(policy)
     if horizon is None:
+        solved = _eliminate(chain, reward, gamma)
+        if solved is not None:
+            return solved
         scale = max(float(np.abs(reward).max()), 1e-12) / (1 - gamma)
         horizon = int(np.ceil(np.log(tolerance / scale) / np.log(gamma))) if gamma > 0 else 1
     value = np.zeros(len(reward))

@@ -4,7 +4,7 @@ Nothing here imports JAX: a command line checks a whole experiment, and refuses 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from mbrl.cli import check_choice, check_positive_int, check_range, check_seed
@@ -32,9 +32,11 @@ SHIFTS = {
 SCRIPTED = ("random", "idle", "habit", "clumsy", "curious", "human_averse", "reflex")
 REFERENCES = (*SCRIPTED, "oracle", "clip_oracle")
 """Agents that learn nothing: scripts, and exact planners on the true rules, for rewards and for clips."""
-LEARNERS = ("ppo", "local+exact")
-AGENTS = REFERENCES + LEARNERS
+MODELS = ("local",)
 SEARCHES = ("shooting", "cem", "mppi", "rollout")
+PLANNERS = ("exact", *SEARCHES, "mcts")
+LEARNERS = ("ppo", *(f"{model}+{planner}" for model in MODELS for planner in PLANNERS))
+AGENTS = REFERENCES + LEARNERS
 BACKENDS = ("local", "ray", "slurm")
 """Where trials can run."""
 
@@ -93,7 +95,7 @@ class LocalConfig:
 
 @dataclass(frozen=True)
 class PlannerConfig:
-    """Settings of exact planning; `floor` in probability and clips, `tie` in clips."""
+    """Settings of all planners, and all that exact planning has; `floor` in probability and clips, `tie` in clips."""
 
     gamma: float = 0.99
     floor: float = 0.02
@@ -105,15 +107,13 @@ class PlannerConfig:
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(PlannerConfig):
     """Settings of planners over sequences of actions.
 
     Attributes:
         search: one of `SEARCHES`.
         horizon: ticks that are imagined; later rewards count as 0.
         num_plans, num_draws: plans of a round, each imagined so many times.
-        gamma: discount per tick.
-        tie: a gain of less, in clips, counts as none.
         base_share: how often a drawn action is the base policy's.
         rounds: how often cem and mppi draw plans.
         elite_share: cem: share of the plans that the next are drawn around.
@@ -126,8 +126,6 @@ class SearchConfig:
     horizon: int = 64
     num_plans: int = 64
     num_draws: int = 16
-    gamma: float = 0.99
-    tie: float = 0.001
     base_share: float = 0.2
     rounds: int = 4
     elite_share: float = 0.1
@@ -136,11 +134,51 @@ class SearchConfig:
     beginning: int = 12
 
     def __post_init__(self):
+        super().__post_init__()
         check_choice("search", self.search, SEARCHES)
         check_fields(
-            self, ("horizon", "num_draws", "rounds", "beginning"), num_plans=(4, 2**20), gamma=(0, 1),
-            tie=(0, math.inf), base_share=(0, 1), elite_share=(0, 1), temperature=(1e-6, math.inf), smoothing=(0, 1),
+            self, ("horizon", "num_draws", "rounds", "beginning"), num_plans=(4, 2**20),
+            base_share=(0, 1), elite_share=(0, 1), temperature=(1e-6, math.inf), smoothing=(0, 1),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TreeConfig(PlannerConfig):
+    """Settings of tree search.
+
+    Attributes:
+        num_simulations: leaves that are added to the tree at every tick.
+        horizon: most ticks between its root and a leaf.
+        bootstrap: whether a leaf is worth what the base policy brings from there, or nothing.
+        base_share: how much of the prior is the base policy's action, beside an even share of every action.
+        exploration: c₁ of the PUCT formula.
+    """
+
+    num_simulations: int = 512
+    horizon: int = 64
+    bootstrap: bool = True
+    base_share: float = 0.2
+    exploration: float = 4.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, ("num_simulations", "horizon"), base_share=(0, 1), exploration=(0, math.inf))
+        if not isinstance(self.bootstrap, bool):
+            raise ValueError(f"bootstrap: expected true or false, got {self.bootstrap!r}")
+
+
+def default_planner(agent: str) -> PlannerConfig:
+    """Return the settings of an agent's planner unless others are given."""
+    planner = agent.partition("+")[2]
+    if planner in SEARCHES:
+        return SearchConfig(search=planner)
+    return TreeConfig() if planner == "mcts" else PlannerConfig()
+
+
+def agent_name(agent: str, planner: PlannerConfig) -> str:
+    """Return an agent's name with those settings of its planner that are not the usual ones."""
+    mine, usual = asdict(planner), asdict(default_planner(agent))
+    return " ".join([agent, *(f"{name}={value:g}" for name, value in mine.items() if value != usual[name])])
 
 
 @dataclass(frozen=True)
@@ -236,7 +274,7 @@ class Lane(NamedTuple):
     gamma: float
 
 
-LANE_DEFAULTS = {"ppo": (2e-3, 0.95), "local+exact": (2e-3, 0.99)}
+LANE_DEFAULTS = {agent: (2e-3, 0.95 if agent == "ppo" else 0.99) for agent in LEARNERS}
 """Learning rate and discount of each agent that learns."""
 
 

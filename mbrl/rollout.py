@@ -48,6 +48,7 @@ def play(
     mobility: float = 0.6,
     suppress: bool = False,
     keep_obs: bool = False,
+    first: int = 0,
 ) -> tuple[Episodes, UInt8[Array, "time1 levels height width 4"] | None]:
     """Play one episode on every level of a bank.
 
@@ -55,17 +56,18 @@ def play(
         policy: see `mbrl.types`; an action outside 0..4 is executed as NOOP.
         bank: levels.
         draws: the movers' randomness.
-        key: the policy's randomness; a level's share depends on its position alone.
+        key: the policy's randomness; a level's share depends on its number alone.
         mobility: probability that a mover acts in a tick.
         suppress: execute every guard act as NOOP (the counterfactual of the causal event).
         keep_obs: return all observations, one more than ticks.
+        first: number of the first level.
     """
-    return _play(policy, bank, draws, key, mobility, suppress, keep_obs, classes_of(policy))
+    return _play(policy, bank, draws, key, mobility, suppress, keep_obs, first, classes_of(policy))
 
 
 @partial(jax.jit, static_argnames=("keep_obs", "classes"))
-def _play(policy, bank, draws, key, mobility, suppress, keep_obs, classes):
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(draws.shape[1]))
+def _play(policy, bank, draws, key, mobility, suppress, keep_obs, first, classes):
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(draws.shape[1]))
     play_one = partial(play_level, mobility=mobility, suppress=suppress, keep_obs=keep_obs)
     episodes, seen = jax.vmap(play_one, in_axes=(None, 0, 1, 0))(policy, bank, draws, keys)
     time_major = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), episodes._replace(memory=()))

@@ -20,8 +20,10 @@ from envs.types import EnvParams, EnvState, Level
 from mbrl import interrupt
 from mbrl.agents.ppo import PPOPolicy
 from mbrl.agents.ppo import make_learner as make_ppo
+from mbrl.agents.routes import routes
 from mbrl.checkpoint import Parts
-from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig
+from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig, SearchConfig, TreeConfig
+from mbrl.evaluation.knowledge import working_actions
 from mbrl.experience import device_bank, gather, training_bank, training_levels
 from mbrl.models.imagination import ImaginedLocal
 from mbrl.models.labels import HEADS, HeadData, digest
@@ -30,6 +32,7 @@ from mbrl.models.local import make_learner as make_local
 from mbrl.models.outcomes import LocalOutcomes
 from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.planners.searching import SearchPlanner, SearchPlanners
 from mbrl.store import arrays_bytes, json_bytes, read_arrays
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
@@ -121,13 +124,20 @@ def agent_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners | P
 
 
 def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:
-    """Return the exact planners of some of a trial's lanes, each with the lane's own model and discount."""
+    """Return the planners of some of a trial's lanes, each with the lane's own model and discount.
+
+    What a search completes its plans by is plain work, and it tries the routes to all fixtures.
+    """
     chosen, planners = _choose(models, lanes), []
     for i, number in enumerate(lanes):
         config = replace(trial.planner, gamma=trial.lanes[number].gamma)
         model = jax.tree.map(lambda leaf, i=i: leaf[i], chosen)
-        planners.append(ExactPlanner(LocalOutcomes(model, config.floor), config))
-    return Planners(planners)
+        outcomes = LocalOutcomes(model, config.floor)
+        if isinstance(config, SearchConfig | TreeConfig):
+            planners.append(SearchPlanner(outcomes, config, working_actions, routes))
+        else:
+            planners.append(ExactPlanner(outcomes, config))
+    return (SearchPlanners if isinstance(planners[0], SearchPlanner) else Planners)(planners)
 
 
 def imagined_of(models: Any, lane: int, num_crates: int, num_movers: int) -> ImaginedLocal:

@@ -5,7 +5,7 @@
 Nothing here imports JAX: a command line checks a whole experiment, and refuses it, before anything heavy is loaded.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mbrl.cli import check_choice, check_range, check_seed
@@ -22,7 +22,11 @@ from mbrl.configs import (
     LocalConfig,
     PlannerConfig,
     PPOConfig,
+    SearchConfig,
+    TreeConfig,
+    agent_name,
     check_fields,
+    default_planner,
 )
 from mbrl.plain import build, identity
 
@@ -138,6 +142,7 @@ class Training(Trial):
         seeds: the seed of every lane; while they train, lanes are padded to a multiple of `width`.
         rates: learning rate and discount of every lane.
         learner: how the agent learns, by its kind.
+        planner: how it plans with what it learnt, by its kind; of no meaning to one without a model.
     """
 
     evaluation: EvaluationConfig | None
@@ -148,7 +153,7 @@ class Training(Trial):
     rates: tuple[tuple[float, float], ...]
     experience: ExperienceConfig
     learner: LocalConfig | PPOConfig
-    planner: PlannerConfig
+    planner: PlannerConfig | SearchConfig | TreeConfig
     width: int = WIDTH
 
     def __post_init__(self):
@@ -163,6 +168,10 @@ class Training(Trial):
             check_range("gamma", gamma, 0, 0.9999)
         if not isinstance(self.learner, PPOConfig if self.agent == "ppo" else LocalConfig):
             raise ValueError(f"learner: expected the settings of {self.agent}, got {type(self.learner).__name__}")
+        usual = default_planner(self.agent)
+        mine, theirs = ((type(each), getattr(each, "search", None)) for each in (self.planner, usual))
+        if mine != theirs:
+            raise ValueError(f"planner: expected the settings of {self.agent}, got {self.planner}")
         if isinstance(self.learner, PPOConfig) and any(size % 8 for size in self.learner.hidden_sizes):
             raise ValueError(f"hidden_sizes: expected multiples of 8, got {self.learner.hidden_sizes}")
 
@@ -172,6 +181,12 @@ class Training(Trial):
         return {part: number for part, number in VERSIONS.items() if self.evaluation or part not in DEPLOYED}
 
     @property
+    def alone(self) -> "Training":
+        """The training without what comes after it, which agents share whose planners alone differ."""
+        agent = self.agent if "+" not in self.agent else f"{self.agent.partition('+')[0]}+exact"
+        return replace(self, evaluation=None, agent=agent, planner=default_planner(agent))
+
+    @property
     def lanes(self) -> tuple[Lane, ...]:
         """The training runs."""
         return tuple(Lane(seed, *rates) for seed, rates in zip(self.seeds, self.rates, strict=True))
@@ -179,7 +194,8 @@ class Training(Trial):
     @property
     def label(self) -> str:
         """A name for people."""
-        return f"{self.agent} {self.regime} {_in_words(self.seeds)}{_deployed(self.evaluation)}"
+        who = agent_name(self.agent, self.planner)
+        return f"{who} {self.regime} {_in_words(self.seeds)}{_deployed(self.evaluation)}"
 
 
 def trial_from(config: Any) -> Trial:

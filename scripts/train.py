@@ -19,8 +19,8 @@ from mbrl.configs import (
     ExperienceConfig,
     LocalConfig,
     Options,
-    PlannerConfig,
     PPOConfig,
+    default_planner,
 )
 from mbrl.experiments.base import MOST_SEEDS
 from mbrl.process import environment
@@ -32,7 +32,7 @@ class Settings:
     """Train one agent on one regime."""
 
     agent: tyro.conf.Positional[str]
-    """ppo, or local+exact"""
+    """ppo, or a model and a planner: local+exact, local+rollout, …"""
     regime: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"what training shows: {', '.join(REGIMES)}")]
     num_seeds: int = 4
     """training runs, each with its own levels, experience and initialisation"""
@@ -116,7 +116,7 @@ class Settings:
             rates=(rates,) * self.num_seeds,
             experience=ExperienceConfig(self.num_levels),
             learner=learner,
-            planner=PlannerConfig(),
+            planner=default_planner(self.agent),
             width=self.width,
         )
 

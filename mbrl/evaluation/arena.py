@@ -155,15 +155,15 @@ def play_banks(
 
 
 def replay_bank(
-    policy, bank: Level, draws: jax.Array, seed: int, seeds: Sequence[int] | None = None
+    policy, bank: Level, draws: jax.Array, seed: int, seeds: Sequence[int] | None = None, first: int = 0
 ) -> tuple[Episodes, np.ndarray]:
-    """Play as `play_banks` does, on one bank and freely; also return what was seen.
+    """Play as `play_banks` does, on one bank, from level `first` of it on, and freely; also return what was seen.
 
     Returns:
         Episodes with arrays `[seeds, time, levels]`, and observations `uint8[seeds, time + 1, levels, H, W, 4]`.
     """
     keys = _policy_keys(policy, seed, seeds)
-    return jax.tree.map(np.asarray, _replay_bank(policy, bank, draws, keys, classes_of(policy)))
+    return jax.tree.map(np.asarray, _replay_bank(policy, bank, draws, keys, first, classes_of(policy)))
 
 
 def _policy_keys(policy, seed: int, seeds: Sequence[int] | None) -> jax.Array:
@@ -172,8 +172,9 @@ def _policy_keys(policy, seed: int, seeds: Sequence[int] | None) -> jax.Array:
 
 
 @partial(jax.jit, static_argnames="classes")
-def _replay_bank(policy, bank, draws, keys, classes):
-    return jax.vmap(lambda policy, key: play(policy, bank, draws, key, MOBILITY, keep_obs=True))(policy, keys)
+def _replay_bank(policy, bank, draws, keys, first, classes):
+    play_one = lambda policy, key: play(policy, bank, draws, key, MOBILITY, keep_obs=True, first=first)  # noqa: E731
+    return jax.vmap(play_one)(policy, keys)
 
 
 @partial(jax.jit, static_argnames="classes")

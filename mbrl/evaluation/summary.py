@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envs.twins import ZERO_INCENTIVE
+from mbrl.configs import PlannerConfig
 from mbrl.evaluation import statistics, task
 from mbrl.evaluation.arena import Facts, Record
 from mbrl.evaluation.detector import detect
@@ -28,7 +29,7 @@ class Subject:
     `held_out` are its clips on held-out training levels `[seeds, levels]`, `held_out_oracle` the oracle's; `claims` the
     model's expectations for each seed, twin after twin; `rewards` what it expects of a clip and of the test button,
     `[seeds, twins · levels]`; `num_failed` counts the seeds whose training failed, of which there is nothing in the
-    arrays; `rates` are its learning rate and discount.
+    arrays; `rates` are its learning rate and discount, `planner` the settings of its planner.
     """
 
     agent: str
@@ -41,6 +42,7 @@ class Subject:
     rewards: dict[str, np.ndarray] = field(default_factory=dict)
     num_failed: int = 0
     rates: tuple[float, float] | None = None
+    planner: PlannerConfig | None = None
 
     @property
     def learns(self) -> bool:

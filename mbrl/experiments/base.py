@@ -22,7 +22,11 @@ from mbrl.configs import (
     LocalConfig,
     PlannerConfig,
     PPOConfig,
+    SearchConfig,
+    TreeConfig,
+    agent_name,
     check_fields,
+    default_planner,
 )
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
 from mbrl.trials import Audit, Drawing, References, Training, Trial
@@ -36,23 +40,34 @@ class Condition:
     """An agent and the regimes it is trained on; none for agents that learn nothing.
 
     Learning rates and discounts of which there are several are lanes of the same training program; the agent's own
-    hold where none is given.
+    hold where none is given, and the defaults of its planner unless settings are given.
     """
 
     agent: str
     regimes: tuple[str | None, ...] = (None,)
     learning_rates: tuple[float, ...] = ()
     gammas: tuple[float, ...] = ()
+    planner: PlannerConfig | SearchConfig | TreeConfig | None = None
+
+    @property
+    def planning(self) -> PlannerConfig | SearchConfig | TreeConfig:
+        """The settings of its planner."""
+        return self.planner or default_planner(self.agent)
+
+    @property
+    def name(self) -> str:
+        """The agent's own name, with those settings of its planner that are not the usual ones."""
+        return agent_name(self.agent, self.planning)
 
     @property
     def variants(self) -> dict[tuple[float, float], str]:
-        """Name the agent at every learning rate and discount: its own name, with what distinguishes it."""
+        """Name the agent at every learning rate and discount."""
         learning_rate, gamma = LANE_DEFAULTS[self.agent]
         rates, gammas = self.learning_rates or (learning_rate,), self.gammas or (gamma,)
         names = {}
         for rate, discount in product(rates, gammas):
             words = [f"lr={rate:g}"] * bool(self.learning_rates) + [f"γ={discount:g}"] * bool(self.gammas)
-            names[rate, discount] = " ".join([self.agent, *words])
+            names[rate, discount] = " ".join([self.name, *words])
         return names
 
 
@@ -164,7 +179,7 @@ class Experiment:
                         rates=tuple(rates for _, rates in lanes),
                         experience=ExperienceConfig(self.num_training_levels),
                         learner=self._learner(condition.agent),
-                        planner=PlannerConfig(),
+                        planner=condition.planning,
                         width=self.width,
                     )
                 if self.shift is not None:

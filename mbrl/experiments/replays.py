@@ -116,12 +116,13 @@ def replays_bytes(told: list[dict]) -> bytes:
 
 def _play_again(actor: Actor, arena: Arena, bank: Any, level: int, lane: int) -> tuple[Episodes, np.ndarray]:
     """Play one level; return what happened, arrays `[time]`, and what was seen `[time + 1, H, W, 4]`."""
-    place, draws = level, arena.draws
-    if hasattr(actor.agent, "extend"):  # A plan draws nothing, so that a level alone is played as it was among others.
-        bank, draws, place = jax.tree.map(lambda leaf: leaf[level : level + 1], bank), draws[:, level : level + 1], 0
-        first = first_observations(bank)
-        actor.agent.extend([first if i == lane else first[:0] for i in range(len(actor.agent.planners))])
-    play: Callable = lambda policy: replay_bank(policy, bank, draws, arena.seed, actor.names)  # noqa: E731
+    draws, first = arena.draws, 0
+    if hasattr(actor.agent, "extend"):  # Nothing is gained from planning on the other levels.
+        bank, draws = jax.tree.map(lambda leaf: leaf[level : level + 1], bank), draws[:, level : level + 1]
+        first = level
+        obs = first_observations(bank)
+        actor.agent.extend([obs if i == lane else obs[:0] for i in range(len(actor.agent.planners))])
+    play: Callable = lambda policy: replay_bank(policy, bank, draws, arena.seed, actor.names, first)  # noqa: E731
     seen: list[np.ndarray] = []
 
     def run(policy) -> Episodes:
@@ -130,8 +131,8 @@ def _play_again(actor: Actor, arena: Arena, bank: Any, level: int, lane: int) ->
         return episodes
 
     episodes = play_prepared(actor.agent, run)
-    one = jax.tree.map(lambda leaf: leaf[lane, :, place], episodes._replace(memory=()))
-    return one, seen[0][lane, :, place]
+    one = jax.tree.map(lambda leaf: leaf[lane, :, level - first], episodes._replace(memory=()))
+    return one, seen[0][lane, :, level - first]
 
 
 def _run(episodes: Episodes, seen: np.ndarray, thoughts: list[Thought] | None) -> dict:

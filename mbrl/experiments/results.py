@@ -120,7 +120,8 @@ def summarise(
         gathered.fingerprints.append(record["fingerprint"])
     for condition in experiment.learners:
         for regime in condition.regimes:
-            parts = [(trial, manifest) for trial, manifest in trained if _is_of(trial, condition.agent, regime)]
+            who = (condition.agent, regime, condition.planning)
+            parts = [(trial, manifest) for trial, manifest in trained if _kind(trial) == who]
             _gather_learner(gathered, condition, str(regime), parts, arrays, facts)
     common = {
         "schema": summaries.SCHEMA,
@@ -133,7 +134,7 @@ def summarise(
             "quick": experiment.is_quick,
             "versions": VERSIONS,
             "agents": {trial.agent: asdict(trial.learner) for trial, _ in trained},
-            "planner": asdict(PlannerConfig()),
+            "planners": {each.name: asdict(each.planning) for each in experiment.learners if "+" in each.agent},
             "given_to_local": GIVEN,
         },
         "learning_curves": gathered.curves,
@@ -200,7 +201,7 @@ def _actor(subject: Subject, seed: int, references: References, found: dict[Tria
     trial, lane = next(
         (trial, lane)
         for trial in found
-        if isinstance(trial, Training) and (trial.agent, trial.regime) == (subject.agent.split()[0], subject.regime)
+        if isinstance(trial, Training) and _kind(trial) == (subject.agent.split()[0], subject.regime, subject.planner)
         for lane in range(len(trial.seeds))
         if (trial.seeds[lane], trial.rates[lane]) == (seed, subject.rates)
     )
@@ -210,7 +211,8 @@ def _actor(subject: Subject, seed: int, references: References, found: dict[Tria
         return Actor(agent_of(trial, models, lanes), [trial.seeds[i] for i in lanes], trial.planner)
     planners = planners_of(trial, models, [lane])
     only = planners.planners[0]
-    return Actor(planners, [seed], only.config, [only.outcomes])
+    thinks = isinstance(only, ExactPlanner)  # else no values of all actions are at hand
+    return Actor(planners, [seed], only.config, [only.outcomes] if thinks else [])
 
 
 def _tuples(data: dict) -> dict[str, Any]:
@@ -251,10 +253,11 @@ def _gather_learner(
             for work, guard in zip(joined.get("claims/work", ()), joined.get("claims/guard_first", ()), strict=True)
         ]
         rewards = {key.removeprefix("rewards/"): joined[key] for key in joined if key.startswith("rewards/")}
-        best = references[f"held_out/{regime}"]
-        gathered.subjects.append(
-            Subject(name, regime, tuple(seeds), record, joined["held_out"], best, claims, rewards, failures, rates)
-        )
+        measured = Subject(
+            name, regime, tuple(seeds), record, joined["held_out"], references[f"held_out/{regime}"], claims, rewards,
+            failures, rates, condition.planning,
+        )  # fmt: skip
+        gathered.subjects.append(measured)
         gathered.curves.append(_curve(name, regime, seeds, rows))
         errors, calibrations = prediction_rows(joined)
         for kept, found in (
@@ -274,8 +277,9 @@ def _curve(agent: str, regime: str, seeds: list[int], rows: list[dict]) -> dict:
     return {"agent": agent, "regime": regime, "column": column, "steps": whole, "seeds": seeds, "values": by_seed}
 
 
-def _is_of(trial: Training, agent: str, regime: str | None) -> bool:
-    return (trial.agent, trial.regime) == (agent, regime)
+def _kind(trial: Training) -> tuple[str, str | None, PlannerConfig]:
+    """Return what the trials of one condition and regime have in common."""
+    return trial.agent, trial.regime, trial.planner
 
 
 def _gather_audits(gathered: Gathered, audited: list, trained: list) -> None:

@@ -5,6 +5,7 @@
 Stopped or failed in between, it writes what is finished, and the same command goes on.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mbrl.experiments.base import Experiment
 from mbrl.plain import read_json
 from mbrl.store import RESERVATION, Store, json_bytes
 from mbrl.sweep import sweep
+from mbrl.trials import Training, Trial
 
 
 def run_experiment(
@@ -36,8 +38,12 @@ def run_experiment(
     """
     open_folder(experiment, out)
     trials, store = list(experiment.trials()), Store(runs)
+    how = (options or Options(), backend, max_parallel, variables or {}, console)
     try:
-        done = sweep(trials, runs, options or Options(), backend, max_parallel, variables or {}, console)
+        if shared := shared_trainings(trials):
+            console.print(f"Trains {len(shared)} times what agents share whose planners alone differ.")
+            sweep(shared, runs, *how)
+        done = sweep(trials, runs, *how)
     except interrupt.Stopped:
         if store.has(trials[0].identity):
             _write(experiment, store, out)
@@ -48,6 +54,12 @@ def run_experiment(
         more = " …" if len(failed) > 3 else ""
         raise ValueError(f"{len(failed)} of {len(trials)} trials failed: {', '.join(failed[:3])}{more}")
     return summary
+
+
+def shared_trainings(trials: list[Trial]) -> list[Trial]:
+    """Return the trainings that more than one trial begins with."""
+    counts = Counter(trial.alone for trial in trials if isinstance(trial, Training))
+    return [training for training, count in counts.items() if count > 1]
 
 
 def _write(experiment: Experiment, store: Store, out: Path) -> dict:

@@ -5,7 +5,6 @@ train once in every regime ─► evaluate on every shift ─► one results fol
 
 import csv
 import io
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -39,7 +38,7 @@ def run_battery(
         open_folder(experiment, out / str(experiment.shift))
     trials = list(dict.fromkeys(trial for experiment in experiments for trial in experiment.trials()))
     trials.sort(key=lambda trial: not isinstance(trial, Drawing))  # so that nobody waits for another's levels
-    learners = dict.fromkeys(replace(trial, evaluation=None) for trial in trials if isinstance(trial, Training))
+    learners = dict.fromkeys(trial.alone for trial in trials if isinstance(trial, Training))
     console.print(f"Trains {len(learners)} times, then evaluates on {len(experiments)} shifts.")
     sweep(list(learners), runs, Options(), "local", max_parallel, variables, console)
     done = sweep(trials, runs, Options(), "local", max_parallel, variables, console)  # at once: workers compile once

@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 
 from mbrl.checkpoint import Parts
-from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options, PlannerConfig
+from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options, PlannerConfig, default_planner
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.deploy import load_models
@@ -138,9 +138,10 @@ def evaluate(
 
 
 def _condition(trial: Training) -> Condition:
-    """Describe a trial as a condition, naming the rates that are not the agent's own."""
+    """Describe a trial as a condition, naming the rates and settings that are not the agent's own."""
     own = LANE_DEFAULTS[trial.agent]
+    planner = None if trial.planner == default_planner(trial.agent) else trial.planner
     rates, gammas = (tuple(dict.fromkeys(values)) for values in zip(*trial.rates, strict=True))
     return Condition(
-        trial.agent, (trial.regime,), () if rates == own[:1] else rates, () if gammas == own[1:] else gammas
+        trial.agent, (trial.regime,), () if rates == own[:1] else rates, () if gammas == own[1:] else gammas, planner
     )

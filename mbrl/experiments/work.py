@@ -124,8 +124,8 @@ def compute(store: Store, trial: Trial, options: Options, report: Callable[[str]
         case Audit():
             contents = _audit(trial, store, folder, report, times)
         case Training():
-            if trial.evaluation is not None:
-                take_over(store, replace(trial, evaluation=None).identity, Parts(folder, report), report)
+            if trial != trial.alone:
+                take_over(store, trial.alone.identity, Parts(folder, report), report)
             contents = _train(trial, store, folder, options, report, times)
     record: dict[str, Any] = {
         "label": trial.label,

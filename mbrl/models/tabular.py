@@ -1,6 +1,6 @@
 """A model as a table: what the states of an enumerated graph lead to, so that planners draw from it by look-ups.
 
-    table = Table.of(graph, base)                         # on the host
+    table = Table.of(graph, base, gamma)                  # on the host
     state, found = table.find(obs)                        # unbatched and pure; callers vmap
     state, reward = table.step(state, action, key)
 
@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from envs.keys import key_words, observation_key, search_keys, whole_keys
 from envs.packing import bucket
-from envs.solver import Graph
+from envs.solver import Graph, evaluate_policy
 
 
 @struct.dataclass
@@ -32,6 +32,7 @@ class Table:
         child, cumulative: next states, and the probabilities added up within one state and action.
         reward: the expected one.
         base: the action of the policy by which plans are completed.
+        value: the discounted reward of following that policy for ever.
         most: most outcomes of one state and action.
     """
 
@@ -42,11 +43,12 @@ class Table:
     cumulative: Float[Array, "outcomes"]
     reward: Float[Array, "states actions"]
     base: Int[Array, "states"]
+    value: Float[Array, "states"]
     most: int = struct.field(pytree_node=False)
 
     @classmethod
-    def of(cls, graph: Graph, base: np.ndarray) -> "Table":
-        """Make a table of a graph, given the action `[states]` of the base policy."""
+    def of(cls, graph: Graph, base: np.ndarray, gamma: float) -> "Table":
+        """Make a table of a graph, given the action `[states]` of the base policy and a discount."""
         first, order = graph.transition.indptr, np.argsort(graph.key)
         running = np.concatenate([[0.0], np.cumsum(graph.transition.data)])
         before = np.repeat(running[first[:-1]], np.diff(first))
@@ -58,6 +60,7 @@ class Table:
             cumulative=(running[1:] - before).astype(np.float32),
             reward=graph.reward.astype(np.float32),
             base=base.astype(np.int32),
+            value=evaluate_policy(graph, base, gamma).astype(np.float32),
             most=int(np.diff(first).max()),
         )
 
@@ -74,6 +77,7 @@ class Table:
             cumulative=np.concatenate([self.cumulative, other.cumulative]),
             reward=np.concatenate([self.reward, other.reward]),
             base=np.concatenate([self.base, other.base]),
+            value=np.concatenate([self.value, other.value]),
             most=max(self.most, other.most),
         )
 

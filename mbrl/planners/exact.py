@@ -67,6 +67,16 @@ class Lookup:
     lost: Bool[Array, ""]
     lost_obs: UInt8[Array, "height width 4"]
 
+    @classmethod
+    def begin(cls, obs: UInt8[Array, "height width 4"]) -> "Lookup":
+        """Begin an episode."""
+        return cls(jnp.zeros((), bool), jnp.zeros_like(obs))
+
+    def note(self, obs: UInt8[Array, "height width 4"], found: Bool[Array, ""]) -> "Lookup":
+        """Take note of what is seen, if it was not planned for."""
+        first = ~found & ~self.lost
+        return Lookup(self.lost | ~found, jnp.where(first, obs, self.lost_obs))
+
 
 @struct.dataclass
 class Plan:
@@ -77,14 +87,12 @@ class Plan:
 
     def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Lookup:
         """Begin an episode."""
-        return Lookup(jnp.zeros((), bool), jnp.zeros_like(obs))
+        return Lookup.begin(obs)
 
     def act(self, memory: Lookup, obs: UInt8[Array, "height width 4"], key: jax.Array) -> tuple[Array, Lookup]:
         """Look the observation up; NOOP and a note in memory if it was not planned for."""
         place, found = search_keys(self.keys, observation_key(obs))
-        first = ~found & ~memory.lost
-        memory = Lookup(memory.lost | ~found, jnp.where(first, obs, memory.lost_obs))
-        return jnp.where(found, self.actions[place], Action.NOOP).astype(jnp.int32), memory
+        return jnp.where(found, self.actions[place], Action.NOOP).astype(jnp.int32), memory.note(obs, found)
 
 
 class ExactPlanner:

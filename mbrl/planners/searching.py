@@ -1,6 +1,6 @@
 """Planners that search at every tick, prepared on the host: what their models reach is enumerated before an episode.
 
-    planner = SearchPlanner(outcomes, PlannerConfig(), SearchConfig(), working_actions, routes)
+    planner = SearchPlanner(outcomes, SearchConfig(search="rollout"), working_actions, routes)
     planners = SearchPlanners([planner])                     # one for each seed
     planners.extend([observations])
     policy = planners.policy()                               # pure: searches the tables
@@ -15,10 +15,11 @@ from jaxtyping import Array
 
 from envs.keys import observation_keys, whole_keys
 from envs.solver import Graph, Outcomes, enumerate_states
-from mbrl.configs import PlannerConfig, SearchConfig
+from mbrl.configs import SearchConfig, TreeConfig
 from mbrl.models.tabular import Table, stack_tables
 from mbrl.planners.exact import Inspect, Planners, batches, decode_all
 from mbrl.planners.sequences import SequencePlanner, propose_nothing
+from mbrl.planners.tree import TreePlanner
 
 
 class SearchPlanner:
@@ -26,21 +27,19 @@ class SearchPlanner:
 
     Args:
         outcomes: of the model.
-        config: what of its outcomes is dropped, and how many states may be enumerated.
-        search: settings of the search.
+        config: what of its outcomes is dropped, how many states may be enumerated, and how to search.
         base: the base policy's action in every state of a graph.
-        propose: plans that are tried in any case (see `SequencePlanner`).
+        propose: plans that are tried in any case (see `SequencePlanner`); a tree search tries none.
     """
 
     def __init__(
         self,
         outcomes: Outcomes,
-        config: PlannerConfig,
-        search: SearchConfig,
+        config: SearchConfig | TreeConfig,
         base: Callable[[Graph], np.ndarray],
         propose: Callable[..., Array] = propose_nothing,
     ):
-        self.outcomes, self.config, self.search, self.base, self.propose = outcomes, config, search, base, propose
+        self.outcomes, self.config, self.base, self.propose = outcomes, config, base, propose
         self.table: Table | None = None
 
     def extend(self, obs: np.ndarray, inspect: Inspect | None = None) -> "SearchPlanner":
@@ -52,7 +51,7 @@ class SearchPlanner:
             graph = enumerate_states(bank, self.outcomes, rows, self.config.floor, self.config.max_states)
             if inspect is not None:
                 inspect(graph, place)
-            table = Table.of(graph, self.base(graph))
+            table = Table.of(graph, self.base(graph), self.config.gamma)
             self.table = table if self.table is None else self.table.extended(table)
         return self
 
@@ -60,7 +59,10 @@ class SearchPlanner:
 class SearchPlanners(Planners):
     """The searching planners of several seeds, played as one policy."""
 
-    def policy(self) -> SequencePlanner:
+    def policy(self) -> SequencePlanner | TreePlanner:
         """Return the planners as one policy with a leading axis of seeds."""
-        tables = [planner.table for planner in self.planners if planner.table is not None]
-        return SequencePlanner(stack_tables(tables), self.planners[0].search, self.planners[0].propose)
+        table = stack_tables([planner.table for planner in self.planners if planner.table is not None])
+        config = self.planners[0].config
+        if isinstance(config, TreeConfig):
+            return TreePlanner(table, config)
+        return SequencePlanner(table, config, self.planners[0].propose)

@@ -13,6 +13,8 @@ from mbrl.evaluation.knowledge import working_actions
 from mbrl.models.tabular import Table, stack_tables
 from tests.helpers import SHUTDOWN
 
+GAMMA = 0.9
+
 
 @pytest.fixture(scope="module")
 def levels() -> list[envs.Level]:
@@ -26,7 +28,7 @@ def graph_of(levels) -> Graph:
 
 def test_states_are_found_by_what_they_look_like(levels):
     graph = graph_of(levels)
-    table = jax.tree.map(jnp.asarray, Table.of(graph, working_actions(graph)))
+    table = jax.tree.map(jnp.asarray, Table.of(graph, working_actions(graph), GAMMA))
     obs = first_observations(stack_levels(levels))
     state, found = jax.vmap(table.find)(obs)
     np.testing.assert_array_equal(state, graph.start)
@@ -35,7 +37,7 @@ def test_states_are_found_by_what_they_look_like(levels):
 
 def test_outcomes_are_drawn_as_often_as_the_graph_says(levels):
     graph = graph_of(levels)
-    table = jax.tree.map(jnp.asarray, Table.of(graph, np.zeros(len(graph.rows), int)))
+    table = jax.tree.map(jnp.asarray, Table.of(graph, np.zeros(len(graph.rows), int), GAMMA))
     counts = np.diff(graph.transition.indptr)
     pairs = [int(pair) for number in set(counts) for pair in np.flatnonzero(counts == number)[:2]]
     assert len({counts[pair] for pair in pairs}) > 1 and table.most == counts.max()
@@ -52,9 +54,11 @@ def test_outcomes_are_drawn_as_often_as_the_graph_says(levels):
 def test_a_table_extended_holds_both_and_what_it_knew_stays(levels):
     one, other = (graph_of([level]) for level in levels)
     both = graph_of(levels)
-    tables = [Table.of(graph, working_actions(graph)) for graph in (one, other)]
+    tables = [Table.of(graph, working_actions(graph), GAMMA) for graph in (one, other)]
     joined = tables[0].extended(tables[1])
-    assert len(joined.keys) == len(both.key) and (joined.keys == Table.of(both, working_actions(both)).keys).all()
+    whole = Table.of(both, working_actions(both), GAMMA)
+    assert len(joined.keys) == len(both.key) and (joined.keys == whole.keys).all()
+    np.testing.assert_allclose(joined.value[joined.place], whole.value[whole.place], rtol=1e-5)
     again = joined.extended(tables[0])
     assert (again.keys == joined.keys).all() and (again.place == joined.place).all()
     stacked = stack_tables([joined, tables[0]])

@@ -37,7 +37,7 @@ class Problems(NamedTuple):
         return self.reward + gamma * np.einsum("psan,pn->psa", self.transition, value)
 
 
-def random_problems(count: int, outcomes: int, seed: int, most_states: int = 60) -> Problems:
+def random_problems(count: int, outcomes: int, seed: int, gamma: float = 0.8, most_states: int = 60) -> Problems:
     """Draw processes of 2 to `most_states` states in which every action has so many outcomes, some of them alike."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(2, most_states + 1, count)
@@ -58,6 +58,16 @@ def random_problems(count: int, outcomes: int, seed: int, most_states: int = 60)
         cumulative=jnp.asarray(np.cumsum(share, -1).reshape(count, -1), jnp.float32),
         reward=jnp.asarray(reward, jnp.float32),
         base=jnp.asarray(rng.integers(0, NUM_ACTIONS, shape[:2]), jnp.int32),
+        value=jnp.zeros((count, most_states)),
         most=outcomes,
     )
-    return Problems(jax.tree.map(jnp.asarray, tables), transition, reward, sizes)
+    found = Problems(jax.tree.map(jnp.asarray, tables), transition, reward, sizes)
+    value = jnp.asarray(found.of_base(gamma), jnp.float32)
+    return found._replace(table=found.table.replace(value=value))
+
+
+def regret(problems: Problems, actions: np.ndarray, gamma: float) -> float:
+    """Return what actions in state 0 lose on average, as a share of the range of a process's action values."""
+    best = problems.optimal(gamma)
+    spans = [np.ptp(values[:size]) for values, size in zip(best, problems.sizes, strict=True)]
+    return float(np.mean((best[:, 0].max(-1) - best[np.arange(len(actions)), 0, actions]) / spans))

@@ -11,8 +11,6 @@ from mbrl.evaluation.knowledge import working_actions
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.planners.searching import SearchPlanner, SearchPlanners
 
-CONFIG = PlannerConfig()
-
 
 @pytest.fixture(scope="module")
 def arena():
@@ -20,10 +18,10 @@ def arena():
 
 
 def test_a_rollout_with_the_rules_acts_where_the_exact_planner_does(arena):
-    search = SearchConfig("rollout", num_plans=8, num_draws=16)
-    searching = SearchPlanners([SearchPlanner(true_outcomes(), CONFIG, search, working_actions, routes)])
+    config = SearchConfig(search="rollout", num_plans=8, num_draws=16)
+    searching = SearchPlanners([SearchPlanner(true_outcomes(), config, working_actions, routes)])
     found = play_arena(searching, arena)
-    exact = play_arena(Planners([ExactPlanner(true_outcomes(), CONFIG)]), arena)
+    exact = play_arena(Planners([ExactPlanner(true_outcomes(), PlannerConfig())]), arena)
     for twin, scores in exact.twins.items():
         np.testing.assert_array_equal(found.twins[twin].interference, scores.interference, err_msg=twin)
         assert np.abs(found.twins[twin].clips - scores.clips).mean() <= 0.5, twin

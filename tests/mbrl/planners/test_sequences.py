@@ -10,7 +10,7 @@ import pytest
 
 from mbrl.configs import SearchConfig
 from mbrl.planners.sequences import BASE, SEARCHES, imagined_returns, judge
-from tests.mbrl.planners.random_mdps import Problems, random_problems
+from tests.mbrl.planners.random_mdps import Problems, random_problems, regret
 
 GAMMA = 0.8
 HORIZON = 20
@@ -30,13 +30,6 @@ def chosen(name: str, problems: Problems, config: SearchConfig, tried: jax.Array
     return np.asarray(choose(problems.table, jax.random.split(jax.random.key(1), len(problems.sizes))))
 
 
-def regret(problems: Problems, actions: np.ndarray) -> float:
-    """Return what actions in state 0 lose on average, as a share of the range of a process's action values."""
-    best = problems.optimal(GAMMA)
-    spans = [np.ptp(values[:size]) for values, size in zip(best, problems.sizes, strict=True)]
-    return float(np.mean((best[:, 0].max(-1) - best[np.arange(len(actions)), 0, actions]) / spans))
-
-
 @pytest.mark.parametrize("outcomes", [1, 3])
 def test_plans_bring_what_linear_algebra_says(outcomes):
     problems = random_problems(20, outcomes, seed=3)
@@ -54,7 +47,7 @@ def test_plans_bring_what_linear_algebra_says(outcomes):
 def test_regret_falls_with_the_budget(name):
     problems = random_problems(60, 1, seed=0)
     few, some, many = (
-        regret(problems, chosen(name, problems, replace(SETTINGS, num_plans=count, num_draws=1)))
+        regret(problems, chosen(name, problems, replace(SETTINGS, num_plans=count, num_draws=1)), GAMMA)
         for count in (4, 64, 1024)
     )
     assert few > some > many and many < 0.04

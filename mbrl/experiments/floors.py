@@ -1,0 +1,22 @@
+"""What exact planning drops of its model: are the conclusions owed to the floor under improbable outcomes?"""
+
+from mbrl.configs import PlannerConfig
+from mbrl.experiments.base import Condition, Experiment
+
+EXPERIMENT = Experiment(
+    name="floors",
+    question="Does what an agent does depend on how improbable an outcome must be for its planner to drop it?",
+    shift="shutdown",
+    conditions=(
+        Condition("habit"),
+        Condition("oracle"),
+        *(
+            Condition("local+exact", ("withheld",), planner=PlannerConfig(floor=floor))
+            for floor in (0.0, 0.01, 0.02, 0.05)
+        ),
+    ),
+    num_seeds=4,
+    first_seed=300,
+    num_levels=32,
+    deployment_seed=5103,
+)
