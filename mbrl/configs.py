@@ -32,7 +32,7 @@ SHIFTS = {
 SCRIPTED = ("random", "idle", "habit", "clumsy", "curious", "human_averse", "reflex")
 REFERENCES = (*SCRIPTED, "oracle", "clip_oracle")
 """Agents that learn nothing: scripts, and exact planners on the true rules, for rewards and for clips."""
-MODELS = ("local",)
+MODELS = ("local", "grid", "dense")
 SEARCHES = ("shooting", "cem", "mppi", "rollout")
 PLANNERS = ("exact", *SEARCHES, "mcts")
 LEARNERS = ("ppo", *(f"{model}+{planner}" for model in MODELS for planner in PLANNERS))
@@ -91,6 +91,41 @@ class LocalConfig:
     def chunk(self) -> int:
         """Gradient steps between two looks of the host."""
         return largest_divisor(self.num_steps, self.steps_per_chunk)
+
+
+@dataclass(frozen=True)
+class GridConfig(LocalConfig):
+    """Sizes and training of `grid`, which sees the whole floor through convolutions; `frame` bounds its size."""
+
+    embedding_size: int = 16
+    num_channels: int = 32
+    num_convolutions: int = 2
+    frame: tuple[int, int] = (7, 11)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, ("num_channels", "num_convolutions"))
+        check_frame(self.frame)
+
+
+@dataclass(frozen=True)
+class DenseConfig(LocalConfig):
+    """Sizes and training of `dense`, which sees the whole floor as one long vector; `frame` is its size."""
+
+    hidden_size: int = 256
+    embedding_size: int = 8
+    frame: tuple[int, int] = (7, 11)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_frame(self.frame)
+
+
+def check_frame(frame: tuple[int, int]) -> None:
+    """Raise ValueError unless these are the height and width of a floor."""
+    for size in frame:
+        check_positive_int("frame", size)
+        check_range("frame", size, 1, 64)
 
 
 @dataclass(frozen=True)
@@ -165,6 +200,11 @@ class TreeConfig(PlannerConfig):
         check_fields(self, ("num_simulations", "horizon"), base_share=(0, 1), exploration=(0, math.inf))
         if not isinstance(self.bootstrap, bool):
             raise ValueError(f"bootstrap: expected true or false, got {self.bootstrap!r}")
+
+
+def default_model(agent: str) -> LocalConfig:
+    """Return the settings of an agent's world model unless others are given."""
+    return {"local": LocalConfig, "grid": GridConfig, "dense": DenseConfig}[agent.partition("+")[0]]()
 
 
 def default_planner(agent: str) -> PlannerConfig:

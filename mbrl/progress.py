@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from mbrl.trials import Trial
 
-WEIGHTS = {"drawing": 1.0, "references": 2.0, "audit": 2.0, "local": 5.0, "ppo": 8.0}
+WEIGHTS = {"drawing": 1.0, "references": 2.0, "audit": 2.0, "local": 5.0, "grid": 20.0, "dense": 20.0, "ppo": 8.0}
 """How long trials take, beside each other; from these the time that is left is guessed."""
 
 

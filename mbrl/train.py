@@ -25,11 +25,13 @@ from mbrl.checkpoint import Parts
 from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig, SearchConfig, TreeConfig
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.experience import device_bank, gather, training_bank, training_levels
-from mbrl.models.imagination import ImaginedLocal
-from mbrl.models.labels import HEADS, HeadData, digest
-from mbrl.models.local import LocalModel
-from mbrl.models.local import make_learner as make_local
-from mbrl.models.outcomes import LocalOutcomes
+from mbrl.models.entities import EntityModel
+from mbrl.models.entities import make_learner as make_model
+from mbrl.models.heads import view_of
+from mbrl.models.imagination import ImaginedEntities
+from mbrl.models.labels import HEADS, NEAR, HeadData, digest
+from mbrl.models.outcomes import EntityOutcomes
+from mbrl.models.views import View
 from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.planners.searching import SearchPlanner, SearchPlanners
@@ -41,15 +43,17 @@ from mbrl.types import Rates
 FACTORY = PaperclipFactory()
 
 
-def gather_seed(regime: str, config: ExperienceConfig, seed: int) -> tuple[dict[str, HeadData], dict[str, int]]:
-    """Return the digest of a seed's experience and the counts of its events."""
+def gather_seed(
+    regime: str, config: ExperienceConfig, seed: int, view: View = NEAR
+) -> tuple[dict[str, HeadData], dict[str, int]]:
+    """Return the digest of a seed's experience, as a view has it, and the counts of its events."""
     bank = training_bank(training_levels(regime, config.num_levels, seed))
     data, episodes = gather(device_bank(bank), config, seed)
     counts = events.count_events(*data)
     if regime.endswith(TASK):
         clips = [np.diff(each.clips, axis=0, prepend=0).reshape(-1) for each in episodes]
         data = data._replace(reward=np.concatenate(clips).astype(data.reward.dtype))
-    return digest(data), counts
+    return digest(data, view), counts
 
 
 def clips_made(state: EnvState, reward: jax.Array, info: dict[str, jax.Array]) -> jax.Array:
@@ -67,14 +71,14 @@ def train_model(trial: Training, place: Workplace) -> Trained:
         gathered[seed] = _kept_experience(parts, trial, seed)
     schedule = Schedule(config.num_updates, config.chunk)
     data = [gathered[seed][0] for seed in trial.seeds]
-    trained = train_lanes(make_local(config), schedule, trial.lanes, data, trial.width, "world model", place)
+    trained = train_lanes(make_model(config), schedule, trial.lanes, data, trial.width, "world model", place)
     return trained._replace(counts=[gathered[seed][1] for seed in trial.seeds])
 
 
 def _kept_experience(parts: Parts, trial: Training, seed: int) -> tuple[dict[str, HeadData], dict[str, int]]:
     arrays, counts = parts.get(f"experience-{seed}.safetensors"), parts.get(f"events-{seed}.json")
     if arrays is None or counts is None:
-        heads, seen = gather_seed(trial.regime, trial.experience, seed)
+        heads, seen = gather_seed(trial.regime, trial.experience, seed, view_of(trial.learner))
         flat = {f"{head}/{name}": array for head, part in heads.items() for name, array in vars(part).items()}
         arrays, counts = arrays_bytes(flat), json_bytes(seen)
         parts.put(f"experience-{seed}.safetensors", arrays)
@@ -110,7 +114,7 @@ def blank_model(trial: Training) -> Any:
         rates = Rates(jnp.float32(0), jnp.float32(0))
         return jax.eval_shape(lambda: learner.model(learner.init(key, params, rates)))
     config = trial.learner
-    return jax.eval_shape(lambda: LocalModel(config, key=key))
+    return jax.eval_shape(lambda: EntityModel(config, key=key))
 
 
 @lru_cache
@@ -132,7 +136,7 @@ def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:
     for i, number in enumerate(lanes):
         config = replace(trial.planner, gamma=trial.lanes[number].gamma)
         model = jax.tree.map(lambda leaf, i=i: leaf[i], chosen)
-        outcomes = LocalOutcomes(model, config.floor)
+        outcomes = EntityOutcomes(model, config.floor)
         if isinstance(config, SearchConfig | TreeConfig):
             planners.append(SearchPlanner(outcomes, config, working_actions, routes))
         else:
@@ -140,12 +144,12 @@ def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:
     return (SearchPlanners if isinstance(planners[0], SearchPlanner) else Planners)(planners)
 
 
-def imagined_of(models: Any, lane: int, num_crates: int, num_movers: int) -> ImaginedLocal:
+def imagined_of(models: Any, lane: int, num_crates: int, num_movers: int) -> ImaginedEntities:
     """Return the world model of one lane as a world to be imagined, with slots for so many crates and movers.
 
     Nothing improbable is left out, as planners do.
     """
-    return ImaginedLocal(jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), models), num_crates, num_movers)
+    return ImaginedEntities(jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), models), num_crates, num_movers)
 
 
 def _choose(models: Any, lanes: Sequence[int]) -> Any:

@@ -16,8 +16,10 @@ from mbrl.configs import (
     SHIFTS,
     VERSIONS,
     WIDTH,
+    DenseConfig,
     EvaluationConfig,
     ExperienceConfig,
+    GridConfig,
     Lane,
     LocalConfig,
     PlannerConfig,
@@ -26,6 +28,7 @@ from mbrl.configs import (
     TreeConfig,
     agent_name,
     check_fields,
+    default_model,
     default_planner,
 )
 from mbrl.plain import build, identity
@@ -152,7 +155,7 @@ class Training(Trial):
     seeds: tuple[int, ...]
     rates: tuple[tuple[float, float], ...]
     experience: ExperienceConfig
-    learner: LocalConfig | PPOConfig
+    learner: LocalConfig | GridConfig | DenseConfig | PPOConfig
     planner: PlannerConfig | SearchConfig | TreeConfig
     width: int = WIDTH
 
@@ -166,7 +169,7 @@ class Training(Trial):
         for learning_rate, gamma in self.rates:
             check_range("learning_rate", learning_rate, 1e-8, 1)
             check_range("gamma", gamma, 0, 0.9999)
-        if not isinstance(self.learner, PPOConfig if self.agent == "ppo" else LocalConfig):
+        if type(self.learner) is not (PPOConfig if self.agent == "ppo" else type(default_model(self.agent))):
             raise ValueError(f"learner: expected the settings of {self.agent}, got {type(self.learner).__name__}")
         usual = default_planner(self.agent)
         mine, theirs = ((type(each), getattr(each, "search", None)) for each in (self.planner, usual))

@@ -20,6 +20,7 @@ from mbrl.configs import (
     LocalConfig,
     Options,
     PPOConfig,
+    default_model,
     default_planner,
 )
 from mbrl.experiments.base import MOST_SEEDS
@@ -97,9 +98,9 @@ class Settings:
     @property
     def trial(self) -> Training:
         """What to compute."""
-        learner: LocalConfig | PPOConfig = LocalConfig()
-        if self.agent == "ppo":
-            learner = PPOConfig(num_levels=self.num_levels)
+        learner: LocalConfig | PPOConfig = PPOConfig(num_levels=self.num_levels)
+        if self.agent != "ppo":
+            learner = default_model(self.agent)
         if self.steps is not None:
             learner = replace(learner, **{"total_steps" if self.agent == "ppo" else "num_steps": self.steps})
         learning_rate, gamma = LANE_DEFAULTS[self.agent]

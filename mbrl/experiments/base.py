@@ -17,8 +17,10 @@ from mbrl.configs import (
     REFERENCES,
     REGIMES,
     WIDTH,
+    DenseConfig,
     EvaluationConfig,
     ExperienceConfig,
+    GridConfig,
     LocalConfig,
     PlannerConfig,
     PPOConfig,
@@ -26,6 +28,7 @@ from mbrl.configs import (
     TreeConfig,
     agent_name,
     check_fields,
+    default_model,
     default_planner,
 )
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
@@ -192,10 +195,10 @@ class Experiment:
         if self.shift is not None:
             yield Drawing(self.evaluation)
 
-    def _learner(self, agent: str) -> LocalConfig | PPOConfig:
+    def _learner(self, agent: str) -> LocalConfig | GridConfig | DenseConfig | PPOConfig:
         if agent == "ppo":
             return PPOConfig(total_steps=self.ppo_steps, num_levels=self.ppo_levels)
-        return LocalConfig(num_steps=self.model_steps)
+        return replace(default_model(agent), num_steps=self.model_steps)
 
     def as_dict(self) -> dict:
         """Return the experiment as plain data."""

@@ -33,7 +33,7 @@ from mbrl.experiments.replays import Actor, choose, replays_bytes, tell
 from mbrl.experiments.work import make_arena
 from mbrl.fingerprint import differences
 from mbrl.metrics import read_rows
-from mbrl.models.local import GIVEN
+from mbrl.models.entities import GIVEN
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.report.figures import draw_figures
 from mbrl.report.html import NAME as REPORT
@@ -123,6 +123,7 @@ def summarise(
             who = (condition.agent, regime, condition.planning)
             parts = [(trial, manifest) for trial, manifest in trained if _kind(trial) == who]
             _gather_learner(gathered, condition, str(regime), parts, arrays, facts)
+    models = dict.fromkeys(each.agent.partition("+")[0] for each in experiment.learners if "+" in each.agent)
     common = {
         "schema": summaries.SCHEMA,
         "question": experiment.question,
@@ -135,7 +136,7 @@ def summarise(
             "versions": VERSIONS,
             "agents": {trial.agent: asdict(trial.learner) for trial, _ in trained},
             "planners": {each.name: asdict(each.planning) for each in experiment.learners if "+" in each.agent},
-            "given_to_local": GIVEN,
+            **{f"given_to_{model}": GIVEN[model] for model in models},
         },
         "learning_curves": gathered.curves,
         "mechanisms": gathered.mechanisms,

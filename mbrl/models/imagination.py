@@ -4,7 +4,7 @@
     moment, reward = model.step(moment, action, key)     # one draw of what may happen
     obs = model.look(moment)                             # what would be seen then
 
-`TrueRules` are the rules themselves; `ImaginedLocal` draws from the very distribution over which exact planning sums
+`TrueRules` are the rules themselves; `ImaginedEntities` draws from the very distribution over which exact planning sums
 (outcomes.py): stage by stage, the expected reward given what was drawn before it.
 """
 
@@ -19,8 +19,9 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from envs.observation import decode, observe
 from envs.rules import draw, offsets, transition
 from envs.types import MOBILITY, NUM_MARKINGS, NUM_OBJECTS, SHUTTERS, EnvState, Level, Object
-from mbrl.models.local import NUM_CLASSES, USE, LocalModel
+from mbrl.models.entities import NUM_CLASSES, USE, EntityModel
 from mbrl.models.neighbourhoods import TURNED
+from mbrl.models.views import Whole
 from mbrl.rollout import classes_of
 
 
@@ -55,14 +56,14 @@ class TrueRules:
 
 
 @struct.dataclass
-class ImaginedLocal:
-    """A local model (see `mbrl.models.local`).
+class ImaginedEntities:
+    """A local model (see `mbrl.models.entities`).
 
     Classes and bits of a thing that are less probable than `floor` are never drawn, and rewards of a thing below it
     count as 0; exact planning drops whole outcomes.
     """
 
-    model: LocalModel
+    model: EntityModel
     num_crates: int = struct.field(pytree_node=False)
     num_movers: int = struct.field(pytree_node=False)
     floor: float = 0.0
@@ -81,29 +82,27 @@ class ImaginedLocal:
     def step(self, moment: Moment, action: Int[Array, ""], key: jax.Array) -> tuple[Moment, Float[Array, ""]]:
         """Draw crates, then the robot and fixtures, then movers and power; return the moment and the reward."""
         level, state = moment
-        circuits, acts = _circuit_bits(level, state), action[None]
+        circuits, ahead = _circuit_bits(level, state), jnp.where(self.model.view.turns, action, 0)
         chances = jax.random.uniform(key, (self.num_crates + 5 + 3 * self.num_movers,))
         for_crates, for_robot, for_movers = jnp.split(chances, [self.num_crates, self.num_crates + 5])
 
         there = state.crates > 0
-        near = _around(level, state, state.crates, action)
-        kind, _, _ = self._draw("crate", _inputs(near, state.power, action), there, for_crates[:, None])
-        state = state.replace(crates=_moved(level, state.crates, _to_absolute(kind, action)))
+        inputs = self._inputs(level, state, state.crates, action)
+        kind, _, _ = self._draw("crate", inputs, there, for_crates[:, None])
+        state = state.replace(crates=_moved(level, state.crates, _to_absolute(kind, ahead)))
 
-        near = _around(level, state, state.robot[None], action)
-        inputs = _inputs(near, state.power, action, circuits)
+        inputs = self._inputs(level, state, state.robot[None], action, circuits)
         kind, bits, gain = self._draw("robot", inputs, jnp.ones(1, bool), for_robot[None])
         carries, toggles_a, toggles_b, switches = bits[0]
         reward = gain[0]
         state = state.replace(
-            robot=_moved(level, state.robot[None], _to_absolute(kind, acts))[0],
+            robot=_moved(level, state.robot[None], _to_absolute(kind, ahead[None]))[0],
             carrying=jnp.where(state.disabled, state.carrying, carries),
             closed=state.closed ^ jnp.stack([toggles_a, toggles_b]),
         )
 
         there = state.movers > 0
-        near = _around(level, state, state.movers, jnp.int32(0))
-        inputs = _inputs(near, state.power, jnp.int32(0))
+        inputs = self._inputs(level, state, state.movers, jnp.int32(0))
         kind, bits, gain = self._draw("mover", inputs, there, for_movers.reshape(3, -1).T)
         uses = there & (kind == USE)
         cuts, stops = (uses & bits[:, i] for i in range(2))
@@ -115,6 +114,14 @@ class ImaginedLocal:
             time=state.time + 1,
         )
         return Moment(level, state), reward + jnp.sum(gain)
+
+    def _inputs(self, level: Level, state: EnvState, cells: Array, action: Array, circuits: Array | int = 0) -> Array:
+        """Return what the model's view has of things on some cells."""
+        view = self.model.view
+        if isinstance(view, Whole):
+            codes = _codes(level, state).reshape(level.terrain.shape)
+            return view.imagined(codes, cells, action, state.power)
+        return _near_inputs(_around(level, state, cells, action), state.power, action, circuits)
 
     def _draw(self, head: str, inputs: Array, there: Bool[Array, "n"], chance: Float[Array, "n chances"]):
         """Draw class and bits of each thing, and return its expected reward; what is not there stays, and earns 0.
@@ -158,6 +165,12 @@ def _things(level: Level, state: EnvState) -> tuple[Int[Array, "things"], Int[Ar
     return cells, jnp.concatenate([crates, level.kinds + state.spent, robot[None]]).astype(jnp.int32)
 
 
+def _codes(level: Level, state: EnvState) -> Int[Array, "cells"]:
+    """Return the code of every ringed cell."""
+    terrain = _terrain(level, state) * NUM_MARKINGS + level.marking.reshape(-1)
+    return terrain * NUM_OBJECTS + _objects(level, state)
+
+
 def _around(level: Level, state: EnvState, cells: Int[Array, "n"], action: Int[Array, ""]) -> Int[Array, "n 9"]:
     """Return the codes of the cells about some cells, seen in the direction of an action (see `Grids.around`)."""
     width, ahead = level.width, jnp.maximum(action - 1, 0)
@@ -168,7 +181,7 @@ def _around(level: Level, state: EnvState, cells: Int[Array, "n"], action: Int[A
     return (_terrain(level, state)[near] * NUM_MARKINGS + turned) * NUM_OBJECTS + _objects(level, state)[near]
 
 
-def _inputs(
+def _near_inputs(
     near: Int[Array, "n 9"], power: Bool[Array, ""], action: Int[Array, ""], circuits: Int[Array, "2"] | int = 0
 ) -> Int[Array, "n 13"]:
     """Assemble the inputs of a head (see `mbrl.models.neighbourhoods.make_inputs`)."""

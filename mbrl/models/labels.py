@@ -12,10 +12,12 @@ import numpy as np
 
 from envs.keys import observation_keys
 from envs.types import NUM_ACTIONS, Object
-from mbrl.models.neighbourhoods import Grids, grids_of_obs, input_keys, make_inputs, move_object, to_relative
+from mbrl.models.neighbourhoods import Grids, grids_of_obs, input_keys, move_object, to_relative
+from mbrl.models.views import Near, View
 from mbrl.types import Transition
 
 HEADS = ("crate", "robot", "mover")
+NEAR = Near()
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ _MOST_ROUNDS, _SETTLED = 2000, 1e-5
 """Rounds of backfitting, at most; change of a mean reward that counts as none."""
 
 
-def digest(data: Transition, chunk: int = 32_768) -> dict[str, HeadData]:
-    """Reduce transitions (NumPy, `[n, ...]`) to the distinct inputs of every head and what followed them."""
+def digest(data: Transition, view: View = NEAR, chunk: int = 32_768) -> dict[str, HeadData]:
+    """Reduce transitions (NumPy, `[n, ...]`) to the distinct inputs of every head, as a view has them."""
     data, times = count_distinct(data)
-    parts = [_label(jax.tree.map(lambda x, i=i: x[i : i + chunk], data), i) for i in range(0, len(times), chunk)]
+    parts = [_label(jax.tree.map(lambda x, i=i: x[i : i + chunk], data), i, view) for i in range(0, len(times), chunk)]
     labels, groups, shares = {}, {}, {}
     for head in HEADS:
         inputs, targets, mask, moment = (
@@ -95,10 +97,11 @@ def _average(inputs, targets, mask, group, times, share) -> HeadData:
     return HeadData(inputs, mean, seen / count[:, None], count)
 
 
-def _label(data: Transition, start: int) -> dict[str, tuple[np.ndarray, ...]]:
+def _label(data: Transition, start: int, view: View) -> dict[str, tuple[np.ndarray, ...]]:
     """Turn transitions into rows `(inputs, targets, mask, moment)` for each head; moments count from `start`."""
     before, after = grids_of_obs(data.obs), grids_of_obs(data.next_obs)
     action, width = data.action, before.width
+    ahead = action if view.turns else np.zeros_like(action)
     step = np.array([0, -width, 1, width, -1])
     moments, circuits = np.arange(len(action)), before.circuits()
     robot, next_robot = _robot_cells(before), _robot_cells(after)
@@ -110,8 +113,8 @@ def _label(data: Transition, start: int) -> dict[str, tuple[np.ndarray, ...]]:
     gone = after.objects[moment, cell] != Object.CRATE
     is_new = (after.objects == Object.CRATE) & (before.objects != Object.CRATE)
     new_cell = np.where(gone, is_new.argmax(1)[moment], cell)
-    crate_inputs = make_inputs(before.take(moment).around(cell, action[moment]), before.power[moment], action[moment])
-    crate_targets = _one_hot(_class_of(new_cell - cell, step, action[moment]), 5)
+    crate_inputs = view.inputs(before.take(moment), cell, action[moment])
+    crate_targets = _one_hot(_class_of(new_cell - cell, step, ahead[moment]), 5)
     crate_rows = _keep(
         crate_targets.sum(1) > 0, crate_inputs, crate_targets, np.ones_like(crate_targets), start + moment
     )
@@ -123,12 +126,12 @@ def _label(data: Transition, start: int) -> dict[str, tuple[np.ndarray, ...]]:
         before.power, width,
     )  # fmt: skip
     pushed.objects[moments, robot] = code
-    robot_inputs = make_inputs(pushed.around(robot, action), before.power, action, circuits)
+    robot_inputs = view.inputs(pushed, robot, action, circuits)
     toggles = ((circuits ^ after.circuits()) >> 1) & 1
     someone = ((before.objects == Object.OPERATOR) & (after.objects == Object.SPENT_OPERATOR)).any(1)
     carries = np.where(next_code == Object.DISABLED_ROBOT, code, next_code) == Object.ROBOT_WITH_WIRE
     bits = np.column_stack([carries, toggles, powers & ~someone, np.zeros(len(action))])
-    robot_targets = np.column_stack([_one_hot(_class_of(next_robot - robot, step, action), 5), bits])
+    robot_targets = np.column_stack([_one_hot(_class_of(next_robot - robot, step, ahead), 5), bits])
     robot_rows = _keep(
         robot_targets[:, :5].sum(1) > 0, robot_inputs, robot_targets, np.ones_like(robot_targets), start + moments
     )
@@ -153,7 +156,7 @@ def _label(data: Transition, start: int) -> dict[str, tuple[np.ndarray, ...]]:
         [spends, spends, spends]
     )
     mask = np.column_stack([np.ones((len(moment), 6)), spends, spends, np.ones(len(moment))])
-    mover_inputs = make_inputs(mid.take(moment).around(cell), before.power[moment])
+    mover_inputs = view.inputs(mid.take(moment), cell)
     mover_rows = _keep(
         classes.sum(1) > 0, mover_inputs, np.column_stack([classes, bits]).astype(np.float32), mask, start + moment
     )

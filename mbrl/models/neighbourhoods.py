@@ -7,6 +7,7 @@ are ringed and flattened: `[n, cells]`.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -129,28 +130,35 @@ def make_inputs(
     return inputs
 
 
+def cell_features(codes: Array) -> Float[Array, "*n cell"]:
+    """Write codes of cells as zeros and ones (pure, under jit)."""
+    parts = [
+        jax.nn.one_hot(codes // (NUM_MARKINGS * NUM_OBJECTS), NUM_TERRAINS),
+        jax.nn.one_hot(codes // NUM_OBJECTS % NUM_MARKINGS, NUM_MARKINGS),
+        jax.nn.one_hot(codes % NUM_OBJECTS, NUM_OBJECTS),
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
 def features(inputs: Array) -> tuple[Float[Array, "*n 9 cell"], Float[Array, "*n rest"]]:
     """Write inputs `[..., 13]` as zeros and ones: of the nine cells, and of what is global (pure, under jit)."""
     codes = inputs.astype(jnp.int32)
-    cells = codes[..., :9]
-    parts = [
-        jax.nn.one_hot(cells // (NUM_MARKINGS * NUM_OBJECTS), NUM_TERRAINS),
-        jax.nn.one_hot(cells // NUM_OBJECTS % NUM_MARKINGS, NUM_MARKINGS),
-        jax.nn.one_hot(cells % NUM_OBJECTS, NUM_OBJECTS),
-    ]
     bits = (codes[..., 10:12, None] >> jnp.arange(_CIRCUIT_BITS)) & 1
     circuits = bits.reshape(*codes.shape[:-1], -1).astype(jnp.float32)
     acts, power = codes[..., 9:10], codes[..., 12:]
-    return jnp.concatenate(parts, axis=-1), jnp.concatenate([acts, circuits, power], axis=-1)
+    return cell_features(codes[..., :9]), jnp.concatenate([acts, circuits, power], axis=-1)
 
 
-_MIX = np.random.default_rng(0x5EED).integers(1, 2**63, NUM_INPUTS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+@lru_cache
+def _mix(columns: int) -> np.ndarray:
+    factors = np.random.default_rng(0x5EED).integers(1, 2**63, columns, dtype=np.uint64)
+    return factors * np.uint64(2) + np.uint64(1)
 
 
 def input_keys(inputs: np.ndarray) -> np.ndarray:
     """Return a 64-bit key of each input, by which equal inputs are found."""
     key = np.zeros(len(inputs), np.uint64)
-    for column, factor in zip(inputs.T, _MIX, strict=True):
+    for column, factor in zip(inputs.T, _mix(inputs.shape[1]), strict=True):
         key ^= column * factor
         key *= np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(31)

@@ -14,8 +14,8 @@ from envs.keys import KeyIndex
 from envs.packing import call_padded
 from envs.solver import Edges
 from envs.types import NUM_ACTIONS, Level, Object
-from mbrl.models.local import NUM_CLASSES, USE, LocalModel
-from mbrl.models.neighbourhoods import Grids, grids_of_rows, input_keys, make_inputs, to_absolute
+from mbrl.models.entities import NUM_CLASSES, USE, EntityModel
+from mbrl.models.neighbourhoods import Grids, grids_of_rows, input_keys, to_absolute
 
 _TOP = 6
 """Most outcomes of one entity that are kept; all beyond have less than 1/7 of the probability."""
@@ -28,7 +28,7 @@ class Memory:
     An outcome is an index into the product of the head's class and bits, `class · 2ᵇ + bits`.
     """
 
-    def __init__(self, model: LocalModel, head: str):
+    def __init__(self, model: EntityModel, head: str):
         self._model, self._head = model, head
         self._index = KeyIndex()
         self.outcome = np.zeros((0, _TOP), np.int16)
@@ -47,7 +47,7 @@ class Memory:
         return rows
 
 
-def _joint(model: LocalModel, head: str, inputs):
+def _joint(model: EntityModel, head: str, inputs):
     """Return the joint probabilities `[n, classes · 2ᵇ]` of class and bits, and the reward `[n]`."""
     outputs, classes = model.logits(head, inputs), NUM_CLASSES[head]
     joint = jax.nn.softmax(outputs[:, :classes])
@@ -66,18 +66,19 @@ def _joint(model: LocalModel, head: str, inputs):
 
 
 @partial(jax.jit, static_argnums=1)
-def _evaluate(model: LocalModel, head: str, inputs):
+def _evaluate(model: EntityModel, head: str, inputs):
     """Return the probability of every outcome `[n, outcomes]`, at least `_TOP` of them, and the reward `[n]`."""
     joint, reward = _joint(model, head, inputs)
     return jnp.pad(joint, ((0, 0), (0, max(0, _TOP - joint.shape[-1])))), reward
 
 
-class LocalOutcomes:
+class EntityOutcomes:
     """`Outcomes` of a local model (see `envs.solver`); keeps what it evaluated from one call to the next."""
 
-    def __init__(self, model: LocalModel, floor: float = 0.0):
+    def __init__(self, model: EntityModel, floor: float = 0.0):
         self._threshold = max(floor / 4, _NEGLIGIBLE)
         self._memory = {head: Memory(model, head) for head in NUM_CLASSES}
+        self._view = model.view
 
     def __call__(self, bank: Level, rows: np.ndarray, index: np.ndarray) -> Edges:
         """Return the outcomes of packed states under every action."""
@@ -96,22 +97,20 @@ class LocalOutcomes:
                 continue
             state, action = np.divmod(branch.parent, NUM_ACTIONS)
             cell = branch.rows[:, column].astype(int)
-            inputs = make_inputs(grids.take(state).around(cell, action), grids.power[state], action)
+            inputs = self._view.inputs(grids.take(state), cell, action)
             inputs[cell == 0] = 0
             where = self._memory["crate"].look_up(inputs)
             branch, outcome, source = self._split(branch, "crate", where, certain=cell == 0)
-            branch.rows[:, column] = self._move_by(cell[source], to_absolute(outcome, action[source]))
+            branch.rows[:, column] = self._move_by(cell[source], to_absolute(outcome, self._ahead(action[source])))
 
         state, action = np.divmod(branch.parent, NUM_ACTIONS)
         pushed = grids_of_rows(bank, branch.rows, index[state]) if num_crates else grids.take(state)
         robot = branch.rows[:, 0].astype(int)
-        where = self._memory["robot"].look_up(
-            make_inputs(pushed.around(robot, action), grids.power[state], action, circuits[state])
-        )
+        where = self._memory["robot"].look_up(self._view.inputs(pushed, robot, action, circuits[state]))
         reward += np.bincount(branch.parent, branch.probability * self._memory["robot"].reward[where], len(reward))
         branch, outcome, source = self._split(branch, "robot", where)
         move, bits = np.divmod(outcome, 16)
-        branch.rows[:, 0] = self._move_by(robot[source], to_absolute(move, action[source]))
+        branch.rows[:, 0] = self._move_by(robot[source], to_absolute(move, self._ahead(action[source])))
         branch.rows[:, 1] = np.where(branch.rows[:, 2] == 1, branch.rows[:, 1], bits >> 3)
         branch.rows[:, 3] ^= (bits >> 2 & 1).astype(np.int16)
         branch.rows[:, 4] ^= (bits >> 1 & 1).astype(np.int16)
@@ -131,10 +130,14 @@ class LocalOutcomes:
             branch.parent[order], branch.rows[order], branch.probability[order], reward.reshape(count, NUM_ACTIONS)
         )
 
+    def _ahead(self, action: np.ndarray) -> np.ndarray:
+        """Return the action in whose direction moves are told; NOOP for none."""
+        return action if self._view.turns else np.zeros_like(action)
+
     def _move(self, branch, floor: Grids, column: int, num_movers: int, kinds, reward) -> "_Branches":
         """Split branches by what one mover does; it sees `floor`, the moment after the robot's part."""
         cell = branch.rows[:, column].astype(int)
-        inputs = make_inputs(floor.take(branch.origin).around(cell), floor.power[branch.origin])
+        inputs = self._view.inputs(floor.take(branch.origin), cell)
         inputs[cell == 0] = 0
         where = self._memory["mover"].look_up(inputs)
         share = np.where(cell == 0, 0.0, branch.probability * self._memory["mover"].reward[where])

@@ -28,6 +28,7 @@ from mbrl.report import charts
 from mbrl.report.canvas import size_of
 from mbrl.report.figures import inline_svg
 from mbrl.report.pictures import as_png
+from mbrl.report.table import given
 from mbrl.store import MANIFEST, json_bytes, read_manifest, reseal
 
 _PAGE = Path(__file__).parent / "page"
@@ -131,10 +132,10 @@ def _view(summary: dict) -> dict[str, Any]:
         "audits": [_audit(audit) for audit in summary["audit"].values()],
         "failed": summary["failed_lanes"],
         "command": command_of(settings),
-        "settings": list(_flat({key: value for key, value in settings.items() if key not in ("given_to_local",)})),
+        "settings": list(_flat({key: value for key, value in settings.items() if not key.startswith("given_to_")})),
         "machine": list(_flat(summary["machine"])),
         "mixed": "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in summary["mixed"].items()),
-        "given": f"Given to the model local: {settings['given_to_local']}.",
+        "given": " ".join(given(settings)),
     }
 
 

@@ -7,6 +7,13 @@ from rich.table import Table
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
 
 
+def given(settings: dict) -> list[str]:
+    """Return for each world model a sentence that says what it did not have to learn."""
+    begins = "given_to_"
+    named = {key.removeprefix(begins): text for key, text in settings.items() if key.startswith(begins)}
+    return [f"Given to the model {model}: {text}." for model, text in named.items()]
+
+
 def print_summary(summary: dict, console: Console) -> None:
     """Print interference by agent and twin, what the numbers rest on, and the verdicts."""
     settings, gate = summary["settings"], summary["gates"]
@@ -46,7 +53,8 @@ def print_summary(summary: dict, console: Console) -> None:
     if summary["reward_or_task"]:
         console.print(_reward_or_task(summary["reward_or_task"]))
     if any("+" in agent for agent, *_ in cells):
-        console.print(f"Given to `local`: {settings['given_to_local']}.")
+        for line in given(settings):
+            console.print(line)
     oracle = gate["oracle_interference"]
     worst = max(rate for twin, rate in oracle.items() if twin not in ("actual", "benefactor"))
     optimal, helps = gate["optimal_interference"], gate["oracle_facilitation"]

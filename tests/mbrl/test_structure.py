@@ -118,7 +118,7 @@ def test_models_see_no_planner_and_planners_see_only_models():
                 other for other in imported(path) if is_in(other, "mbrl.planners") or is_in(other, "mbrl.agents")
             }
         if is_in(name_of(path), "mbrl.planners"):
-            assert not {x for x in imported(path) if is_in(x, "mbrl.models.local") or is_in(x, "mbrl.agents")}
+            assert not {x for x in imported(path) if is_in(x, "mbrl.models.entities") or is_in(x, "mbrl.agents")}
 
 
 _METHODS = {

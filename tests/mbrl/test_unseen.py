@@ -11,8 +11,8 @@ from envs.types import EnvParams, Level
 from mbrl.agents.ppo import make_learner as make_ppo
 from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig
 from mbrl.experience import device_bank, gather, training_bank, training_levels
+from mbrl.models.entities import make_learner as make_model
 from mbrl.models.labels import digest
-from mbrl.models.local import make_learner as make_local
 from mbrl.types import Rates
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_ppo_sees_and_learns_the_same_bit_for_bit(banks):
 
 
 def test_world_models_see_and_learn_the_same_bit_for_bit(banks):
-    learner = make_local(LocalConfig(num_steps=4, hidden_size=16))
+    learner = make_model(LocalConfig(num_steps=4, hidden_size=16))
     begin, train = jax.jit(learner.init), jax.jit(learner.update_chunk, static_argnums=2)
     results, guard_acts = [], []
     for bank in banks:

@@ -8,8 +8,8 @@ from envs.observation import OBJECT
 from envs.types import Object
 from mbrl.configs import LocalConfig
 from mbrl.evaluation.mechanisms import AT_LEAST, ONE_OF_EACH, QUESTIONS, examine, mechanism_rows, scenes
-from mbrl.models.imagination import ImaginedLocal, TrueRules
-from mbrl.models.local import LocalModel
+from mbrl.models.entities import EntityModel
+from mbrl.models.imagination import ImaginedEntities, TrueRules
 
 
 def test_the_rules_know_everything():
@@ -19,8 +19,8 @@ def test_the_rules_know_everything():
 
 
 def test_who_believes_that_nothing_happens_knows_where_nothing_does():
-    still = LocalModel(LocalConfig(), key=jax.random.key(0))
-    answers = examine(lambda *slots: ImaginedLocal(still, *slots, floor=0.1), jax.random.key(0))
+    still = EntityModel(LocalConfig(), key=jax.random.key(0))
+    answers = examine(lambda *slots: ImaginedEntities(still, *slots, floor=0.1), jax.random.key(0))
     moves = {name for name, question in QUESTIONS.items() if question.at_least == 0.95 or question.control}
     expected = {name: float(name not in moves) for name in AT_LEAST}  # 0.95 is asked of what happens
     assert answers == expected

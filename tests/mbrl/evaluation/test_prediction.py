@@ -10,8 +10,8 @@ import envs
 from envs.levels import stack_levels
 from mbrl.configs import LocalConfig
 from mbrl.evaluation.prediction import HORIZONS, THINGS, beginnings, foretell, prediction_rows
-from mbrl.models.imagination import ImaginedLocal, TrueRules
-from mbrl.models.local import LocalModel
+from mbrl.models.entities import EntityModel
+from mbrl.models.imagination import ImaginedEntities, TrueRules
 from mbrl.rollout import level_draws
 
 LEVELS = Path(envs.__file__).parent / "levels"
@@ -42,8 +42,8 @@ def test_a_slower_world_is_wrong_about_those_who_walk(start):
 
 
 def test_a_still_world_is_wrong_about_what_moves(start):
-    still = LocalModel(LocalConfig(), key=jax.random.key(0))
-    errors = foretell(lambda *slots: ImaginedLocal(still, *slots, floor=0.1), *start, jax.random.key(3))
+    still = EntityModel(LocalConfig(), key=jax.random.key(0))
+    errors = foretell(lambda *slots: ImaginedEntities(still, *slots, floor=0.1), *start, jax.random.key(3))
     assert errors["people"][3] > 0.55 and errors["light"][-1] > 0.7 and errors["reward"][-1] > 0.1
     stored = {f"errors/actual/{thing}": np.stack([each, each]) for thing, each in errors.items()}
     rows, calibrations = prediction_rows(stored | {"errors/held_out/carts": np.full((2, 6), np.nan)})

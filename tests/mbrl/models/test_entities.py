@@ -16,10 +16,10 @@ from envs.types import NUM_ACTIONS, Level
 from mbrl.configs import Lane, LocalConfig
 from mbrl.experience import training_bank
 from mbrl.metrics import read_rows
+from mbrl.models.entities import EntityModel, make_learner, stack_digests
 from mbrl.models.labels import HEADS, HeadData, digest
-from mbrl.models.local import LocalModel, make_learner, stack_digests
 from mbrl.models.neighbourhoods import grids_of_obs, grids_of_rows
-from mbrl.models.outcomes import LocalOutcomes
+from mbrl.models.outcomes import EntityOutcomes
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 
 
@@ -30,7 +30,7 @@ def fit(config: LocalConfig, lanes: Sequence[Lane], data: Sequence[dict], width:
 
 
 @pytest.fixture(scope="module")
-def model(experience, tmp_path_factory) -> LocalModel:
+def model(experience, tmp_path_factory) -> EntityModel:
     folder = tmp_path_factory.mktemp("model")
     trained = fit(LocalConfig(num_steps=600), [Lane(3, 2e-3, 0.99)], [experience.digest], 1, folder)
     assert trained.first_bad_step.tolist() == [-1]
@@ -78,12 +78,12 @@ def distances(bank: Level, index: np.ndarray, edges: tuple[Edges, Edges]) -> np.
 def test_a_trained_model_foretells_levels_it_has_not_seen(model, held_out):
     pick = np.sort(np.random.default_rng(1).permutation(len(held_out.rows))[:3_000])
     rows, index = held_out.rows[pick], held_out.level[pick]
-    said, true = LocalOutcomes(model)(held_out.bank, rows, index), true_outcomes()(held_out.bank, rows, index)
+    said, true = EntityOutcomes(model)(held_out.bank, rows, index), true_outcomes()(held_out.bank, rows, index)
     assert (np.diff(said.parent) >= 0).all() and len(np.unique(said.parent)) == len(rows) * NUM_ACTIONS
     total = np.bincount(said.parent, said.probability)
     assert total.min() >= 0.95 and total.max() <= 1 + 1e-5
     wrong = distances(held_out.bank, index, (said, true))
-    untrained = LocalOutcomes(LocalModel(LocalConfig(), key=jax.random.key(0)))(held_out.bank, rows, index)
+    untrained = EntityOutcomes(EntityModel(LocalConfig(), key=jax.random.key(0)))(held_out.bank, rows, index)
     naive = distances(held_out.bank, index, (untrained, true))
     # An untrained model says that nothing happens, which is right whenever nothing does.
     assert wrong.mean() < min(0.15, naive.mean() / 2) and np.median(wrong) < 0.08
@@ -95,8 +95,8 @@ def test_nobody_leaves_the_grid_and_nobody_absent_comes(held_out):
     """Whatever a model says: an untrained one sends everybody everywhere."""
     pick = np.random.default_rng(2).permutation(len(held_out.rows))[:300]
     rows, index = held_out.rows[pick], held_out.level[pick]
-    wild = jax.tree.map(lambda leaf: 20 * leaf, LocalModel(LocalConfig(), key=jax.random.key(1)))
-    edges = LocalOutcomes(wild)(held_out.bank, rows, index)
+    wild = jax.tree.map(lambda leaf: 20 * leaf, EntityModel(LocalConfig(), key=jax.random.key(1)))
+    edges = EntityOutcomes(wild)(held_out.bank, rows, index)
     num_crates, num_movers = held_out.bank.crates.shape[-1], held_out.bank.movers.shape[-1]
     height, width = held_out.bank.terrain.shape[-2:]
     inside = np.zeros((height, width), bool)

@@ -1,20 +1,19 @@
-"""The default world model: entity-wise heads on 3 × 3 neighbourhoods, staged like a tick.
+"""Entity-wise world models: one head for each kind of thing, staged like a tick. `local` is the default.
 
     crates ──► robot and fixtures ──► movers, given the result ──► power          reward = Σ over entities
 
-    head          sees (see neighbourhoods.py)              says
-    crate         its cells, the action                     stays or moves, 5 classes
-    robot         its cells, the action, circuits, power    move (5), carries wire, toggles A, B, power; reward
-    mover         its cells after the robot's part, power   stays, moves or is spent (6); if spent: toggles power,
-                                                            disables the robot; reward
+    head          sees (see views.py)                       says
+    crate         its surroundings, the action              stays or moves, 5 classes
+    robot         likewise, circuits, power                 move (5), carries wire, toggles A, B, power; reward
+    mover         its surroundings after the robot's        stays, moves or is spent (6); if spent: toggles power,
+                  part, power                               disables the robot; reward
 
-Given: the variables of the observation, circuits as global bits, 3 × 3 locality, that robot and crates look in the
-direction of the action, the stages, additive reward (each entity moves the counter by at most 1 a tick). Learned: who
-may go where, what stops whom, what every fixture does, what pays. The kind of a mover is an input like any other, so
-whether what was learnt of carts holds for people is for the model to generalise. No absolute position. An untrained
-model says that everything stays as it is.
+Models differ by what their heads see and how (heads.py), and so by what is given to them (`GIVEN`). Learned is: who may
+go where, what stops whom, what every fixture does, what pays. The kind of a mover is an input like any other, so whether
+what was learnt of carts holds for people is for the model to generalise. An untrained model says that everything stays
+as it is.
 
-Distinct inputs are few, so each is trained on once, with a weight (labels.py), and evaluated once (outcomes.py).
+Of `local` distinct inputs are few: each is trained on once, with a weight (labels.py), and evaluated once (outcomes.py).
 """
 
 from collections.abc import Sequence
@@ -30,53 +29,45 @@ from jaxtyping import Array, Float
 
 from envs.packing import bucket, pad_rows
 from mbrl.configs import LocalConfig
+from mbrl.models.heads import make_head, view_of
 from mbrl.models.labels import HEADS, HeadData
-from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, features
-from mbrl.networks import MLP, Linear, TrainState
+from mbrl.networks import TrainState
 from mbrl.types import Learner, Rates
 
-GIVEN = (
-    "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by robot "
-    "and crates in the direction of the action, the stages crate → robot and fixtures → movers → power, additive "
-    "reward (each entity moves the counter by at most 1 a tick), and that what is unknown stays as it is"
+_STAGES = (
+    "the stages crate → robot and fixtures → movers → power, additive reward (each entity moves the counter by at most 1 "
+    "a tick), and that what is unknown stays as it is"
 )
-"""What the model does not have to learn; every report prints it."""
+GIVEN = {
+    "local": (
+        "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by robot "
+        f"and crates in the direction of the action, {_STAGES}"
+    ),
+    "grid": (
+        "the observation's variables, that what happens to a thing depends on the cells within its convolutions' reach "
+        f"and on what is anywhere on the floor, the same in all places, {_STAGES}"
+    ),
+    "dense": f"the observation's variables, {_STAGES}",
+}
+"""What each model does not have to learn; every report prints it."""
 
 NUM_OUTPUTS = {"crate": 5, "robot": 10, "mover": 9}
 NUM_CLASSES = {"crate": 5, "robot": 5, "mover": 6}
 USE = 5  # the class of a mover that becomes spent
-_INERTIA = 6.0  # in nats
 
 
-class Head(nnx.Module):
-    """An MLP on the nine cells, each embedded by the same linear map, and the global features."""
-
-    def __init__(self, num_outputs: int, config: LocalConfig, *, key: jax.Array):
-        cell_key, body_key = jax.random.split(key)
-        self.embed = Linear(CELL_FEATURES, config.embedding_size, key=cell_key)
-        num_in = 9 * config.embedding_size + GLOBAL_FEATURES
-        self.body = MLP((num_in, config.hidden_size, config.hidden_size, num_outputs), final_scale=0.1, key=body_key)
-        # Until it has learnt otherwise, a head says that nothing happens: class 0, no bit set, no reward.
-        self.body.layers[-1].bias = nnx.Param(jnp.full(num_outputs, -_INERTIA / 2).at[0].set(_INERTIA / 2))
-
-    def __call__(self, inputs: Array) -> Float[Array, "n outputs"]:
-        """Return the outputs for inputs `[n, 13]`."""
-        cells, rest = features(inputs)
-        embedded = self.embed(cells).reshape(*inputs.shape[:-1], -1)
-        return self.body(jnp.concatenate([embedded, rest], axis=-1))
-
-
-class LocalModel(nnx.Module):
+class EntityModel(nnx.Module):
     """Three heads."""
 
     def __init__(self, config: LocalConfig, *, key: jax.Array):
         keys = jax.random.split(key, len(HEADS))
+        self.view = view_of(config)
         self.crate, self.robot, self.mover = (
-            Head(NUM_OUTPUTS[head], config, key=head_key) for head, head_key in zip(HEADS, keys, strict=True)
+            make_head(NUM_OUTPUTS[head], config, head_key) for head, head_key in zip(HEADS, keys, strict=True)
         )
 
     def logits(self, head: str, inputs: Array) -> Float[Array, "n outputs"]:
-        """Return the raw outputs of a head for inputs `[n, 13]`: class logits, then bit logits, the reward's last."""
+        """Return the raw outputs of a head for `n` inputs: class logits, then bit logits, the reward's last."""
         return {"crate": self.crate, "robot": self.robot, "mover": self.mover}[head](inputs)
 
 
@@ -112,7 +103,7 @@ def make_learner(config: LocalConfig) -> Learner:
 
     def init(key: jax.Array, data: Any, rates: Rates) -> FitState:
         init_key, batch_key = jax.random.split(key)
-        return FitState(TrainState.create(LocalModel(config, key=init_key), optimizer(rates)), batch_key, rates)
+        return FitState(TrainState.create(EntityModel(config, key=init_key), optimizer(rates)), batch_key, rates)
 
     def update_chunk(state: FitState, data: Any, num_updates: int):
         steps = state.train.step + jnp.arange(num_updates)
@@ -133,7 +124,7 @@ def make_learner(config: LocalConfig) -> Learner:
         gradients, losses = jax.grad(loss, has_aux=True)(train.model, batch)
         return train.apply_gradients(gradients, optimise), losses
 
-    def loss(model: LocalModel, batch: Any):
+    def loss(model: EntityModel, batch: Any):
         losses = {
             head: known * jnp.mean(head_loss(head, model.logits(head, inputs), targets, mask))
             for head, (inputs, targets, mask, known) in batch.items()
