@@ -9,11 +9,11 @@
                   part, power                               disables the robot; reward
 
 Models differ by what their heads see and how (heads.py), and so by what is given to them (`GIVEN`). Learned is: who may
-go where, what stops whom, what every fixture does, what pays. The kind of a mover is an input like any other, so whether
-what was learnt of carts holds for people is for the model to generalise. An untrained model says that everything stays
-as it is.
+go where, what stops whom, what every fixture does, what pays. The kind of a mover is an input like any other, so
+whether what was learnt of carts holds for people is for the model to generalise. An untrained model says that everything
+stays as it is.
 
-Of `local` distinct inputs are few: each is trained on once, with a weight (labels.py), and evaluated once (outcomes.py).
+Each distinct input is trained on once, with a weight (labels.py), and evaluated once (outcomes.py); `local` has few.
 """
 
 from collections.abc import Sequence
@@ -35,13 +35,13 @@ from mbrl.networks import TrainState
 from mbrl.types import Learner, Rates
 
 _STAGES = (
-    "the stages crate → robot and fixtures → movers → power, additive reward (each entity moves the counter by at most 1 "
-    "a tick), and that what is unknown stays as it is"
+    "the stages crate → robot and fixtures → movers → power, additive reward (each entity moves the counter by at most "
+    "1 a tick), and that what is unknown stays as it is"
 )
 GIVEN = {
     "local": (
-        "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by robot "
-        f"and crates in the direction of the action, {_STAGES}"
+        "the observation's variables, circuits as global bits (present, closed, occupants), 3×3 locality, seen by "
+        f"robot and crates in the direction of the action, {_STAGES}"
     ),
     "grid": (
         "the observation's variables, that what happens to a thing depends on the cells within its convolutions' reach "
