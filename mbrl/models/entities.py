@@ -10,8 +10,8 @@
 
 Models differ by what their heads see and how (heads.py), and so by what is given to them (`GIVEN`). Learned is: who may
 go where, what stops whom, what every fixture does, what pays. The kind of a mover is an input like any other, so
-whether what was learnt of carts holds for people is for the model to generalise. An untrained model says that everything
-stays as it is.
+whether what was learnt of carts holds for people is for the model to generalise. An untrained model says that
+everything stays as it is.
 
 Each distinct input is trained on once, with a weight (labels.py), and evaluated once (outcomes.py); `local` has few.
 """
