@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from envs.types import NUM_ACTIONS
 from mbrl.configs import DenseConfig, GridConfig, LocalConfig
 from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, cell_features, features
-from mbrl.models.views import Near, View, Whole
+from mbrl.models.views import WALL, Near, View, Whole
 from mbrl.networks import MLP, Linear, orthogonal
 
 _INERTIA = 6.0  # in nats
@@ -83,24 +83,27 @@ class DenseHead(nnx.Module):
 
 
 class Convolution(nnx.Module):
-    """A 3 × 3 convolution, zero beyond the edge, as nine matrices (CPUs are slow at convolutions of many models)."""
+    """A 3 × 3 convolution as nine matrices (CPUs are slow at convolutions of many models at once)."""
 
     def __init__(self, num_in: int, num_out: int, *, key: jax.Array):
         self.weight = nnx.Param(orthogonal(key, (9 * num_in, num_out), 2**0.5).reshape(9, num_in, num_out))
         self.bias = nnx.Param(jnp.zeros(num_out))
 
-    def __call__(self, floor: Float[Array, "n rows columns num_in"]) -> Float[Array, "n rows columns num_out"]:
-        """Apply the convolution."""
+    def __call__(
+        self, floor: Float[Array, "n rows columns num_in"], beyond: Float[Array, "num_in"]
+    ) -> tuple[Float[Array, "n rows columns num_out"], Float[Array, "num_out"]]:
+        """Return the convolution of a floor beyond whose edge every cell is `beyond`, and what that becomes."""
         rows, columns = floor.shape[1:3]
-        padded, total = jnp.pad(floor, ((0, 0), (1, 1), (1, 1), (0, 0))), self.bias[...]
+        padded = jnp.pad(floor - beyond, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        total = nothing = beyond @ self.weight[...].sum(0) + self.bias[...]
         for k in range(9):
             i, j = divmod(k, 3)
             total = total + padded[:, i : i + rows, j : j + columns] @ self.weight[...][k]
-        return total
+        return total, nothing
 
 
 class GridHead(nnx.Module):
-    """A head that sees the floor through convolutions."""
+    """A head that sees the floor through convolutions; beyond its edge there is wall."""
 
     def __init__(self, num_outputs: int, config: GridConfig, *, key: jax.Array):
         cell_key, body_key, *keys = jax.random.split(key, 2 + config.num_convolutions)
@@ -115,9 +118,9 @@ class GridHead(nnx.Module):
     def __call__(self, inputs: Int[Array, "n inputs"]) -> Float[Array, "n outputs"]:
         """Return the outputs."""
         cells, place, rest = _taken_apart(inputs, self.shape)
-        floor = self.embed(cells).reshape(len(inputs), *self.shape, -1)
+        floor, beyond = self.embed(cells).reshape(len(inputs), *self.shape, -1), self.embed(cell_features(WALL))
         for layer in self.convolutions:
-            floor = nnx.relu(layer(floor))
+            floor, beyond = map(nnx.relu, layer(floor, beyond))
         floor = floor.reshape(len(inputs), -1, floor.shape[-1])
         here = jnp.take_along_axis(floor, place[:, None, None], axis=1)[:, 0]
         return self.body(jnp.concatenate([here, floor.max(1), floor.mean(1), rest], axis=1))

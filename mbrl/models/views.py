@@ -16,7 +16,8 @@ from jaxtyping import Array, Int, UInt16
 from envs.types import NUM_MARKINGS, NUM_OBJECTS, Terrain
 from mbrl.models.neighbourhoods import Grids, make_inputs
 
-_WALL = Terrain.WALL * NUM_MARKINGS * NUM_OBJECTS
+WALL = np.array(Terrain.WALL * NUM_MARKINGS * NUM_OBJECTS)
+"""The code of a bare cell of wall."""
 
 
 class View(Protocol):
@@ -70,7 +71,7 @@ class Whole:
         if rows > height or grids.width > width:
             raise ValueError(f"frame: expected floors of at most {self.frame}, got {(rows - 2, grids.width - 2)}")
         codes = (grids.terrain.astype(np.uint16) * NUM_MARKINGS + grids.marking) * NUM_OBJECTS + grids.objects
-        inputs = np.full((count, height * width + 3), _WALL, np.uint16)
+        inputs = np.full((count, height * width + 3), WALL, np.uint16)
         framed = inputs[:, :-3].reshape(count, height, width)
         framed[:, :rows, : grids.width] = codes.reshape(count, rows, grids.width)
         row, column = np.divmod(cells, grids.width)
@@ -84,7 +85,7 @@ class Whole:
     ) -> Int[Array, "n inputs"]:
         """Return inputs of several things of one moment (pure, under jit)."""
         (rows, columns), (height, width) = codes.shape, self.shape
-        framed = jnp.pad(codes, ((0, height - rows), (0, width - columns)), constant_values=_WALL)
+        framed = jnp.pad(codes, ((0, height - rows), (0, width - columns)), constant_values=WALL)
         row, column = jnp.divmod(cells, columns)
         floor = jnp.broadcast_to(framed.reshape(-1), (len(cells), height * width))
         rest = [row * width + column, jnp.full(len(cells), action), jnp.full(len(cells), power)]

@@ -1,0 +1,69 @@
+"""Networks of heads: what an untrained one says, convolutions against JAX's own, and who cares where things are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.types import NUM_MARKINGS, NUM_OBJECTS, Terrain
+from mbrl.configs import DenseConfig, GridConfig, LocalConfig
+from mbrl.models.heads import Convolution, make_head, view_of
+from mbrl.models.neighbourhoods import Grids
+
+NUM_OUTPUTS = 9
+CONFIGS = (LocalConfig(), GridConfig(), DenseConfig())
+FLOOR = 7 + 2, 11 + 2
+
+
+def moments(count: int, place: tuple[int, int] = (0, 0)) -> tuple[Grids, np.ndarray]:
+    """Floors that are wall but for 3 × 3 cells of anything, and the cell in their midst."""
+    rng, (down, right) = np.random.default_rng(0), place
+    grids = [np.full((count, *FLOOR), fill, np.uint8) for fill in (Terrain.WALL, 0, 0)]
+    for grid, most in zip(grids, (18, NUM_MARKINGS, NUM_OBJECTS), strict=True):
+        grid[:, 3 + down : 6 + down, 4 + right : 7 + right] = rng.integers(0, most, (count, 3, 3))
+    terrain, marking, objects = (grid.reshape(count, -1) for grid in grids)
+    cells = np.full(count, (4 + down) * FLOOR[1] + 5 + right)
+    return Grids(terrain, marking, objects, rng.integers(0, 2, count).astype(np.uint8), FLOOR[1]), cells
+
+
+def answers(config: LocalConfig, scale: float, **where) -> np.ndarray:
+    """What a head says of such moments, its last layer enlarged."""
+    head = make_head(NUM_OUTPUTS, config, jax.random.key(0))
+    head.body.layers[-1].weight = jax.tree.map(lambda leaf: scale * leaf, head.body.layers[-1].weight)
+    grids, cells = moments(50, **where)
+    return np.asarray(head(view_of(config).inputs(grids, cells, np.arange(50) % 5)))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_an_untrained_head_says_that_nothing_happens(config):
+    said = answers(config, 1.0)
+    assert said.shape == (50, NUM_OUTPUTS)
+    assert (said[:, 0] > said[:, 1:].max(1) + 3).all() and (said[:, 1:] < 0).all()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_only_dense_cares_where_things_are(config):
+    here, there = (answers(config, 20.0, place=place) for place in ((0, 0), (1, 2)))
+    assert np.std(here, axis=0).min() > 0.01, "what it sees makes a difference"
+    alike = np.abs(here - there).max()
+    assert alike > 0.1 if isinstance(config, DenseConfig) else alike < 1e-4
+
+
+def test_a_floor_larger_than_the_frame_is_refused():
+    grids, cells = moments(2)
+    with pytest.raises(ValueError, match=r"^frame: expected floors of at most \(5, 9\), got \(7, 11\)$"):
+        view_of(GridConfig(frame=(5, 9))).inputs(grids, cells)
+
+
+def test_a_convolution_is_a_convolution():
+    layer = Convolution(3, 4, key=jax.random.key(1))
+    floor = jax.random.normal(jax.random.key(2), (2, 6, 5, 3))
+    kernel = layer.weight[...].reshape(3, 3, 3, 4)
+    beyond = jnp.array([0.3, -1.0, 2.0])
+    padded = jnp.broadcast_to(beyond, (2, 8, 7, 3)).at[:, 1:-1, 1:-1].set(floor)
+    expected = jax.lax.conv_general_dilated(padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    found, nothing = layer(floor, beyond)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    empty, _ = layer(jnp.broadcast_to(beyond, floor.shape), beyond)
+    np.testing.assert_allclose(empty, jnp.broadcast_to(nothing, empty.shape), atol=1e-5)
+    assert jnp.abs(expected).max() > 0.1
