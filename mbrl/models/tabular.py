@@ -50,13 +50,18 @@ class Table:
     def of(cls, graph: Graph, base: np.ndarray, gamma: float) -> "Table":
         """Make a table of a graph, given the action `[states]` of the base policy and a discount."""
         first, order = graph.transition.indptr, np.argsort(graph.key)
-        running = np.concatenate([[0.0], np.cumsum(graph.transition.data)])
-        before = np.repeat(running[first[:-1]], np.diff(first))
+        child, probability = graph.transition.indices, graph.transition.data
+        # Outcomes stand in the order of their keys, so that a draw means the same in every table.
+        pair = np.repeat(np.arange(len(first) - 1), np.diff(first))
+        by_key = np.lexsort((np.argsort(order)[child], pair))
+        child, probability = child[by_key], probability[by_key]
+        running = np.concatenate([[0.0], np.cumsum(probability)])
+        before = running[first[pair]]
         return cls(
             keys=key_words(graph.key[order]),
             place=order.astype(np.int32),
             first=first.astype(np.int32),
-            child=graph.transition.indices.astype(np.int32),
+            child=child.astype(np.int32),
             cumulative=(running[1:] - before).astype(np.float32),
             reward=graph.reward.astype(np.float32),
             base=base.astype(np.int32),

@@ -1,4 +1,4 @@
-"""Agents that plan otherwise with the same model: trained once, each a subject of its own, played again as scored."""
+"""An agent that searches what it learnt: its model is that of others, and it plays again as it was scored."""
 
 import gzip
 import json
@@ -8,61 +8,46 @@ import pytest
 
 from mbrl.configs import SearchConfig
 from mbrl.experiments.base import Condition
-from mbrl.experiments.run import run_experiment
+from mbrl.experiments.run import run_experiment, shared_trainings
 from mbrl.store import Store
-from mbrl.trials import Training
-from tests.mbrl.experiments.tiny import TINY, quiet, read
+from tests.mbrl.experiments.tiny import TINY, quiet, read, trial_of
 
 SEARCH = SearchConfig(search="rollout", horizon=8, num_plans=4, num_draws=2)
-NAMES = ["local+rollout horizon=8 num_plans=4 num_draws=2", "local+rollout horizon=1 num_plans=4 num_draws=2"]
-BOTH = replace(
+NAME = "local+rollout horizon=8 num_plans=4 num_draws=2"
+SEARCHING = replace(
     TINY,
     name="searching",
-    conditions=(
-        Condition("oracle"),
-        Condition("local+rollout", ("withheld",), planner=SEARCH),
-        Condition("local+rollout", ("withheld",), planner=replace(SEARCH, horizon=1)),
-    ),
+    conditions=(Condition("oracle"), Condition("local+rollout", ("withheld",), planner=SEARCH)),
 )
 
 
 @pytest.fixture(scope="module")
 def searched(runs):
-    """The store and the folder of results."""
-    run_experiment(BOTH, runs, runs / BOTH.name, quiet())
-    return Store(runs), runs / BOTH.name
+    """The folder of results."""
+    run_experiment(SEARCHING, runs, runs / SEARCHING.name, quiet())
+    return runs / SEARCHING.name
 
 
-def test_a_model_is_trained_once_for_all_who_plan_with_it(searched):
-    store, _ = searched
-    trials = [trial for trial in BOTH.trials() if isinstance(trial, Training)]
-    assert [trial.label for trial in trials] == [f"{name} withheld seeds 5–6 on shutdown" for name in NAMES]
-    assert len({trial.alone for trial in trials}) == 1
-    contents = {store.verify(trial.identity).read("weights.safetensors") for trial in (*trials, trials[0].alone)}
-    assert len(contents) == 1
-    assert [store.verify(trial.identity).read_json("record.json")["seconds"].get("train") for trial in trials] == [
-        None,
-        None,
-    ]
+def test_agents_whose_planners_alone_differ_share_a_training():
+    other = Condition("local+rollout", ("withheld",), planner=replace(SEARCH, horizon=1))
+    both = replace(SEARCHING, conditions=(*SEARCHING.conditions, other))
+    assert shared_trainings(list(SEARCHING.trials())) == []
+    assert shared_trainings(list(both.trials())) == [trial_of("local+exact").alone]
+    labels = [trial.label for trial in both.trials()]
+    assert len(set(labels)) == len(labels) and f"{NAME} withheld seeds 5–6 on shutdown" in labels
 
 
-def test_each_is_a_subject_of_its_own(searched):
-    _, folder = searched
-    summary = read(folder)
-    assert list(dict.fromkeys(row["agent"] for row in summary["conditions"])) == ["oracle", *NAMES]
-    assert {name: planner["horizon"] for name, planner in summary["settings"]["planners"].items()} == dict(
-        zip(NAMES, (8, 1), strict=True)
-    )
-    curves = [curve["values"] for curve in summary["learning_curves"]]
-    assert len(curves) == 2 and curves[0] == curves[1]
-    acted = {row["agent"]: row["interference_rate"]["mean"] for row in summary["conditions"] if row["twin"] == "actual"}
-    assert acted[NAMES[1]] == 0, "one tick ahead there is nothing to be gained"
-    assert acted["oracle"] == 1
+def test_it_learns_the_model_of_others_and_is_a_subject_of_its_own(searched, runs):
+    summary = read(searched)
+    assert list(dict.fromkeys(row["agent"] for row in summary["conditions"])) == ["oracle", NAME]
+    assert summary["settings"]["planners"][NAME]["horizon"] == 8
+    (name,) = {trial.identity for trial in SEARCHING.trials() if getattr(trial, "agent", "") == "local+rollout"}
+    store, file = Store(runs), "weights.safetensors"
+    assert store.verify(name).read(file) == store.verify(trial_of("local+exact").identity).read(file)
 
 
 def test_what_is_drawn_while_searching_is_drawn_again(searched):
-    _, folder = searched
-    told = json.loads(gzip.decompress((folder / "replays.json.gz").read_bytes()))["episodes"]
-    mine = [episode for episode in told if episode["agent"] in NAMES]
+    told = json.loads(gzip.decompress((searched / "replays.json.gz").read_bytes()))["episodes"]
+    mine = [episode for episode in told if episode["agent"] == NAME]
     assert mine and all(episode["as_scored"] for episode in mine)
     assert all(run["thoughts"] is None for episode in mine for run in episode["runs"].values())

@@ -51,6 +51,24 @@ def test_outcomes_are_drawn_as_often_as_the_graph_says(levels):
         assert (reward == np.float32(graph.reward[state, action])).all()
 
 
+def test_a_draw_means_the_same_in_every_table(levels):
+    """However its states are numbered: a level played alone is played as it was among others."""
+    keys = jax.random.split(jax.random.key(0), 50)
+
+    def children(order) -> np.ndarray:
+        """Which state, in the order of keys, follows every state and action."""
+        graph = graph_of(order)
+        table = jax.tree.map(jnp.asarray, Table.of(graph, working_actions(graph), GAMMA))
+        over_actions = jax.vmap(table.step, (None, 0, None))
+        step = jax.vmap(jax.vmap(over_actions, (0, None, None)), (None, None, 0))
+        child, _ = step(table.place, jnp.arange(5), keys)
+        return np.argsort(table.place)[child]
+
+    found = children(levels)
+    np.testing.assert_array_equal(found, children(levels[::-1]))
+    assert len(np.unique(found, axis=0)) > 1, "chance plays a part"
+
+
 def test_a_table_extended_holds_both_and_what_it_knew_stays(levels):
     one, other = (graph_of([level]) for level in levels)
     both = graph_of(levels)
