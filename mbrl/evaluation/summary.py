@@ -186,7 +186,7 @@ def dose_responses(subject: Subject, truth: Expectations, facts: Facts) -> list[
         return []
     resamples = make_resamples(subject.record.num_seeds, facts.num_levels)
     events, grade = subject.record.twins["actual"].interference, np.array(facts.grades)
-    rates = {int(g): float(events[:, grade == g].mean()) for g in np.unique(grade)}
+    rates = {str(g): float(events[:, grade == g].mean()) for g in np.unique(grade)}
     fit = fit_dose_response(events, truth.gain[: facts.num_levels], resamples)
     about = {"agent": subject.agent, "regime": subject.regime, "shift": facts.shift}
     return [{**about, "interference_by_grade": rates, **fit.as_dict()}]
