@@ -92,7 +92,7 @@ def test_audit_is_of_what_all_agents_learn_from(results):
 
 def test_what_is_left_verifies(runs, results):
     found = dict(verify_folder(runs))
-    assert len(found) == len(TRIALS) + 1 and str(results) in found
+    assert {trial.identity for trial in TRIALS} <= {Path(folder).name for folder in found} and str(results) in found
     assert [line for lines in found.values() for line in lines] == []
 
 
