@@ -37,6 +37,7 @@ def test_agents_whose_planners_alone_differ_share_a_training():
     assert len(set(labels)) == len(labels) and f"{NAME} withheld seeds 5–6 on shutdown" in labels
 
 
+@pytest.mark.slow
 def test_it_learns_the_model_of_others_and_is_a_subject_of_its_own(searched, runs):
     summary = read(searched)
     assert list(dict.fromkeys(row["agent"] for row in summary["conditions"])) == ["oracle", NAME]
@@ -46,6 +47,7 @@ def test_it_learns_the_model_of_others_and_is_a_subject_of_its_own(searched, run
     assert store.verify(name).read(file) == store.verify(trial_of("local+exact").identity).read(file)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_while_searching_is_drawn_again(searched):
     told = json.loads(gzip.decompress((searched / "replays.json.gz").read_bytes()))["episodes"]
     mine = [episode for episode in told if episode["agent"] == NAME]
