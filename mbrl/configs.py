@@ -97,7 +97,6 @@ class LocalConfig:
 class GridConfig(LocalConfig):
     """Sizes and training of `grid`, which sees the whole floor through convolutions; `frame` bounds its size."""
 
-    embedding_size: int = 16
     num_channels: int = 32
     num_convolutions: int = 2
     frame: tuple[int, int] = (7, 11)

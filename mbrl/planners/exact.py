@@ -10,6 +10,7 @@ nothing does nothing. Both belong to the planner and hold for every model alike,
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -72,10 +73,10 @@ class Lookup:
         """Begin an episode."""
         return cls(jnp.zeros((), bool), jnp.zeros_like(obs))
 
-    def note(self, obs: UInt8[Array, "height width 4"], found: Bool[Array, ""]) -> "Lookup":
+    def note(self, obs: UInt8[Array, "height width 4"], found: Bool[Array, ""]) -> Any:
         """Take note of what is seen, if it was not planned for."""
         first = ~found & ~self.lost
-        return Lookup(self.lost | ~found, jnp.where(first, obs, self.lost_obs))
+        return replace(self, lost=self.lost | ~found, lost_obs=jnp.where(first, obs, self.lost_obs))
 
 
 @struct.dataclass

@@ -17,14 +17,16 @@ Bertsekas, 2013, Rollout Algorithms for Discrete Optimization.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from mbrl.configs import SearchConfig
+from mbrl.planners.exact import Lookup
 
 BASE = -1
 """In a plan: whatever the base policy does."""
@@ -153,12 +155,10 @@ SEARCHES = {"shooting": shooting, "cem": cem, "mppi": mppi, "rollout": rollout}
 
 
 @struct.dataclass
-class Remembered:
-    """Memory of a search at work: the rest of the last plan; whether, and where, it met what was not planned for."""
+class Remembered(Lookup):
+    """Memory of a search at work: also the rest of the last plan."""
 
     plan: Int[Array, "horizon"]
-    lost: Bool[Array, ""]
-    lost_obs: UInt8[Array, "height width 4"]
 
 
 def propose_nothing(obs: Array, horizon: int, after: int) -> Int[Array, "0 horizon"]:
@@ -177,7 +177,7 @@ class SequencePlanner:
 
     def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Remembered:
         """Begin an episode."""
-        return Remembered(jnp.full(self.config.horizon, BASE), jnp.zeros((), bool), jnp.zeros_like(obs))
+        return Remembered(**vars(Lookup.begin(obs)), plan=jnp.full(self.config.horizon, BASE))
 
     def act(self, memory: Remembered, obs: UInt8[Array, "height width 4"], key: jax.Array) -> tuple[Array, Remembered]:
         """Search from what is seen; NOOP and a note in memory if that was not planned for."""
@@ -186,7 +186,5 @@ class SequencePlanner:
         tried = jnp.concatenate([base, memory.plan[None], self.propose(obs, self.config.horizon, BASE)])
         plan = SEARCHES[self.config.search](self.model, state, self.config, tried, key)
         action = jnp.where(plan[0] == BASE, self.model.base[state], plan[0])
-        first = ~found & ~memory.lost
-        rest = jnp.append(plan[1:], BASE)
-        memory = Remembered(rest, memory.lost | ~found, jnp.where(first, obs, memory.lost_obs))
+        memory = replace(memory, plan=jnp.append(plan[1:], BASE)).note(obs, found)
         return jnp.where(found, action, 0).astype(jnp.int32), memory
