@@ -208,6 +208,8 @@ def _merge(edges: Edges, number: np.ndarray, count: int, floor: float) -> tuple[
 
 _SWEEPS = 20
 """Sweeps of policy evaluation between two improvements."""
+_ROUNDS = 8
+"""Improvements after which a policy's values are eliminated, though it can still be improved."""
 _LARGEST_BLOCK = 64
 """Most states that reach one another, of a policy whose values are eliminated one after the other."""
 
@@ -216,8 +218,8 @@ def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4) -> np.ndarr
     """Return the action values `Q[s, 5]` of the optimal policy, within `tolerance` of exact in V.
 
     One improvement V ← maxₐ r + γ P V and 20 sweeps V ← r + γ P V of its policy alternate, until an improvement changes
-    no value by more than tolerance · (1 − γ) / γ. Sweeps become one elimination when all that is left to do is to
-    evaluate: the policy can no longer be improved.
+    no value by more than tolerance · (1 − γ) / γ. Sweeps become one elimination, which costs about as much as two
+    rounds, every few rounds and when all that is left to do is to evaluate: the policy can no longer be improved.
 
     Args:
         graph: what `enumerate_states` found.
@@ -228,7 +230,7 @@ def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4) -> np.ndarr
         raise ValueError(f"gamma: {gamma!r} is out of range, expected a discount in [0, 1)")
     backup = lambda value: graph.reward + gamma * (graph.transition @ value).reshape(graph.reward.shape)  # noqa: E731
     states = np.arange(len(graph.rows))
-    value, policy, can_eliminate = np.zeros(len(states)), np.zeros(len(states), int), True
+    value, policy, can_eliminate, rounds = np.zeros(len(states)), np.zeros(len(states), int), True, 0
     bound = tolerance * (1 - gamma) / max(gamma, 1e-3)
     while True:
         action_values = backup(value)
@@ -238,9 +240,10 @@ def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4) -> np.ndarr
         if np.abs(improved - value).max() <= bound_here:
             return backup(improved)  # Further sweeps of its policy would lead to that policy's value, not to V*.
         is_best = (improved - action_values[states, policy]).max() <= bound_here
-        policy = action_values.argmax(axis=1)
+        policy, rounds = action_values.argmax(axis=1), rounds + 1
         chain, reward = graph.follow(policy)
-        solved = _eliminate(chain, reward, gamma) if is_best and can_eliminate else None
+        is_due = is_best or rounds % _ROUNDS == 0
+        solved = _eliminate(chain, reward, gamma) if is_due and can_eliminate else None
         can_eliminate &= solved is not None or not is_best
         value = improved if solved is None else solved
         for _ in range(_SWEEPS if solved is None else 0):

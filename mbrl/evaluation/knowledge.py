@@ -71,7 +71,7 @@ def _scripted_actions(graph: Graph, guards: np.ndarray, route: np.ndarray) -> tu
     _, first, inverse = np.unique(floors, axis=0, return_index=True, return_inverse=True)
     height, width = graph.bank.shape
     grids = grids_of_rows(graph.bank, graph.rows, graph.level)
-    obs = np.stack([grids.terrain, grids.marking, grids.objects, np.zeros_like(grids.objects)], axis=-1)
+    obs = np.stack([*grids.planes(), np.zeros_like(grids.objects)], axis=-1)
     obs = obs.reshape(len(obs), height + 2, width + 2, 4)[:, 1:-1, 1:-1]
     marks = (mask[graph.level[first]][:, 1:-1, 1:-1] for mask in (guards, route))
     plans = call_padded(_plans, obs[first], *marks)

@@ -106,7 +106,7 @@ class Mind:
         height, width = self.graph.bank.shape
         grids = grids_of_rows(self.graph.bank, self.graph.rows[states], self.graph.level[states])
         light = np.broadcast_to(grids.power[:, None], grids.objects.shape)
-        obs = np.stack([grids.terrain, grids.marking, grids.objects, light], axis=-1).astype(np.uint8)
+        obs = np.stack([*grids.planes(), light], axis=-1).astype(np.uint8)
         return obs.reshape(len(obs), height + 2, width + 2, 4)[:, 1:-1, 1:-1]
 
     def _follow(self, state: int, policy: Int[np.ndarray, "states"], first: int) -> Int[np.ndarray, "ticks"]:

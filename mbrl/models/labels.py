@@ -5,7 +5,7 @@
 Labels come from observations alone: a thing's next cell and code, changes of circuits and power, and the reward.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -121,10 +121,7 @@ def _label(data: Transition, start: int, view: View) -> dict[str, tuple[np.ndarr
 
     # Robot: it sees the crates where they are now, itself where it was.
     objects = np.where(before.objects == Object.CRATE, Object.NONE, before.objects)
-    pushed = Grids(
-        before.terrain, before.marking, np.where(after.objects == Object.CRATE, Object.CRATE, objects),
-        before.power, width,
-    )  # fmt: skip
+    pushed = replace(before, objects=np.where(after.objects == Object.CRATE, Object.CRATE, objects))
     pushed.objects[moments, robot] = code
     robot_inputs = view.inputs(pushed, robot, action, circuits)
     toggles = ((circuits ^ after.circuits()) >> 1) & 1
@@ -138,8 +135,7 @@ def _label(data: Transition, start: int, view: View) -> dict[str, tuple[np.ndarr
 
     # Movers: they see the floor as the robot's part left it, themselves where they were.
     mid_code = np.where(code == Object.DISABLED_ROBOT, code, Object.ROBOT + carries)
-    mid = move_object(pushed, robot, next_robot, mid_code)
-    mid = Grids(after.terrain, mid.marking, mid.objects, before.power, width)
+    mid = replace(move_object(pushed, robot, next_robot, mid_code), closed=after.closed)
     moment, cell = np.nonzero(before.objects >= Object.OPERATOR)
     kind = before.objects[moment, cell]
     at = after.objects[moment, cell]

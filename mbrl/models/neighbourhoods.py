@@ -26,9 +26,12 @@ TURNED = np.stack([np.rot90(np.arange(9).reshape(3, 3), turns).reshape(9) for tu
 """Order of the nine cells that brings up, right, down or left to the top."""
 
 
+_RELATIVE = np.array([[0, *((direction - 1 - ahead) % 4 + 1 for direction in range(1, 5))] for ahead in range(4)])
+
+
 def to_relative(direction: np.ndarray, ahead: np.ndarray) -> np.ndarray:
     """Turn directions (0 none, 1 up, 2 right, 3 down, 4 left) so that direction `ahead` + 1 becomes 1."""
-    return np.where(direction == 0, 0, (direction.astype(np.int16) - 1 - ahead) % 4 + 1).astype(np.uint16)
+    return _RELATIVE.astype(np.uint16)[ahead, direction]
 
 
 def to_absolute(direction: np.ndarray, action: np.ndarray) -> np.ndarray:
@@ -38,18 +41,34 @@ def to_absolute(direction: np.ndarray, action: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Grids:
-    """`n` moments of the floor as the agent sees it: three grids `[n, cells]` and the power `[n]`."""
+    """`n` moments of the floor as the agent sees it, on `f` floors.
+
+    `terrain`, with open shutters, and `marking` are those of the floors, `[f, cells]`; of each moment there is its
+    `floor` `[n]`, which circuits are `closed` `[n, 2]`, what stands where, `objects` `[n, cells]`, and the power `[n]`.
+    """
 
     terrain: np.ndarray
     marking: np.ndarray
+    floor: np.ndarray
+    closed: np.ndarray
     objects: np.ndarray
     power: np.ndarray
     width: int
 
     def take(self, index: np.ndarray) -> "Grids":
         """Return a selection of the moments."""
-        parts = (part[index] for part in (self.terrain, self.marking, self.objects, self.power))
-        return Grids(*parts, width=self.width)
+        names = ("floor", "closed", "objects", "power")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
+
+    def planes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return terrain, closed shutters as such, marking and objects `[n, cells]` of the moments."""
+        return self._shut(self.terrain[self.floor]), self.marking[self.floor], self.objects
+
+    def _shut(self, terrain: np.ndarray) -> np.ndarray:
+        """Close the shutters among cells `[n, k]` of the moments, where they are closed."""
+        for circuit, shutter in enumerate(SHUTTERS):
+            terrain = terrain + ((terrain == shutter) & self.closed[:, circuit, None])
+        return terrain
 
     def around(self, cells: np.ndarray, action: np.ndarray | int = 0) -> np.ndarray:
         """Return the codes `[n, 9]` of the cells about one cell of each moment, seen in the direction of an action.
@@ -57,42 +76,46 @@ class Grids:
         What lies in that direction comes on top; NOOP leaves the picture as it is.
         """
         steps = np.array([row * self.width + column for row in (-1, 0, 1) for column in (-1, 0, 1)])
-        moment, ahead = np.arange(len(cells))[:, None], np.maximum(np.asarray(action) - 1, 0)
-        near = np.clip(cells[:, None] + steps[TURNED[ahead]], 0, self.terrain.shape[1] - 1)
-        terrain, marking, objects = (part[moment, near] for part in (self.terrain, self.marking, self.objects))
-        marking = to_relative(marking, ahead[..., None])
-        return (terrain.astype(np.uint16) * NUM_MARKINGS + marking) * NUM_OBJECTS + objects
+        ahead = np.maximum(np.asarray(action) - 1, 0)
+        last = self.objects.shape[1] - 1
+        near = np.clip(np.arange(last + 1)[:, None, None] + steps[TURNED], 0, last)[cells, ahead]
+        terrain = self._shut(self.terrain[self.floor[:, None], near]).astype(np.uint16)
+        marking = to_relative(self.marking[self.floor[:, None], near], ahead[..., None])
+        return (terrain * NUM_MARKINGS + marking) * NUM_OBJECTS + np.take_along_axis(self.objects, near, axis=1)
 
     def circuits(self) -> np.ndarray:
         """Return for both circuits `[n, 2]` bits: present, closed, then one for each kind of object on a shutter."""
         found = []
-        for shutter in SHUTTERS:
-            open_ = self.terrain == shutter
-            moment, cell = np.nonzero(open_ & (self.objects != Object.NONE))
-            kinds = np.zeros(len(open_), np.uint16)
-            np.bitwise_or.at(kinds, moment, np.uint16(2) << self.objects[moment, cell].astype(np.uint16))
-            closed = (self.terrain == shutter + 1).any(1)
-            found.append((open_.any(1) | closed) + 2 * closed.astype(np.uint16) + kinds)
-        return np.stack(found, axis=1)
+        for circuit, shutter in enumerate(SHUTTERS):
+            is_shutter, closed = self.terrain == shutter, self.closed[:, circuit].astype(np.uint16)
+            present = is_shutter.any(1)[self.floor]
+            # The shutters of a floor stand first, those of others after them lie on cell 0, where nothing stands.
+            cells = np.argsort(~is_shutter, axis=1, kind="stable")[:, : is_shutter.sum(1).max(initial=0)]
+            cells = np.where(np.take_along_axis(is_shutter, cells, axis=1), cells, 0)
+            on = np.take_along_axis(self.objects, cells[self.floor], axis=1).astype(np.uint16)
+            kinds = np.bitwise_or.reduce(np.where(on != Object.NONE, np.uint16(2) << on, 0), axis=1, dtype=np.uint16)
+            found.append(present + 2 * (present & (closed == 1)) + np.where(closed == 1, 0, kinds))
+        return np.stack(found, axis=1).astype(np.uint16)
 
 
 def grids_of_obs(obs: np.ndarray) -> Grids:
-    """Lay out observations `uint8[n, H, W, 4]` as grids."""
+    """Lay out observations `uint8[n, H, W, 4]` as grids, each on a floor of its own."""
     count, height, width, _ = obs.shape
     ringed = np.zeros((count, height + 2, width + 2, 3), np.uint8)
     ringed[..., 0] = Terrain.WALL
     ringed[:, 1:-1, 1:-1] = obs[..., :3]
-    parts = (np.ascontiguousarray(ringed[..., i]).reshape(count, -1) for i in range(3))
-    return Grids(*parts, power=obs[:, 0, 0, 3], width=width + 2)
+    terrain, marking, objects = (np.ascontiguousarray(ringed[..., i]).reshape(count, -1) for i in range(3))
+    closed = np.stack([(terrain == shutter + 1).any(1) for shutter in SHUTTERS], axis=1)
+    for shutter in SHUTTERS:
+        terrain -= terrain == shutter + 1
+    return Grids(terrain, marking, np.arange(count), closed, objects, obs[:, 0, 0, 3], width + 2)
 
 
 def grids_of_rows(bank: Level, rows: np.ndarray, index: np.ndarray) -> Grids:
     """Lay out packed states (see `envs.packing.pack`) of the levels of the given indices as grids."""
     count, num_crates, num_movers = len(rows), bank.crates.shape[-1], bank.movers.shape[-1]
-    terrain = bank.terrain.reshape(len(bank.robot), -1)[index]
-    for circuit, shutter in enumerate(SHUTTERS):
-        terrain = terrain + ((terrain == shutter) & (rows[:, 3 + circuit] == 1)[:, None])
-    objects = np.zeros(terrain.shape, np.uint8)
+    terrain, marking = (part.reshape(len(bank.robot), -1) for part in (bank.terrain, bank.marking))
+    objects = np.zeros((count, terrain.shape[1]), np.uint8)
     moment = np.arange(count)
     for crate in range(num_crates):
         objects[moment, rows[:, 6 + crate]] = Object.CRATE
@@ -101,8 +124,8 @@ def grids_of_rows(bank: Level, rows: np.ndarray, index: np.ndarray) -> Grids:
         objects[moment, cell] = np.where(cell > 0, bank.kinds[index, mover] + spent, objects[moment, cell])
     objects[:, 0] = Object.NONE
     objects[moment, rows[:, 0]] = robot_code(rows)
-    marking = bank.marking.reshape(len(bank.robot), -1)[index]
-    return Grids(terrain, marking, objects, rows[:, 5].astype(np.uint8), bank.terrain.shape[-1])
+    power = rows[:, 5].astype(np.uint8)
+    return Grids(terrain, marking, index, rows[:, 3:5] == 1, objects, power, bank.terrain.shape[-1])
 
 
 def robot_code(rows: np.ndarray) -> np.ndarray:

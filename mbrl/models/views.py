@@ -67,10 +67,11 @@ class Whole:
             ValueError: the floor is larger than the frame.
         """
         count, (height, width) = len(cells), self.shape
-        rows = grids.terrain.shape[1] // grids.width
+        terrain, marking, objects = grids.planes()
+        rows = terrain.shape[1] // grids.width
         if rows > height or grids.width > width:
             raise ValueError(f"frame: expected floors of at most {self.frame}, got {(rows - 2, grids.width - 2)}")
-        codes = (grids.terrain.astype(np.uint16) * NUM_MARKINGS + grids.marking) * NUM_OBJECTS + grids.objects
+        codes = (terrain.astype(np.uint16) * NUM_MARKINGS + marking) * NUM_OBJECTS + objects
         inputs = np.full((count, height * width + 3), WALL, np.uint16)
         framed = inputs[:, :-3].reshape(count, height, width)
         framed[:, :rows, : grids.width] = codes.reshape(count, rows, grids.width)

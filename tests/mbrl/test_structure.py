@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import mbrl
 from mbrl import configs
 from mbrl.agents import motives
 from mbrl.experiments import EXPERIMENTS
+from tests.scripts import Done, run_script
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if not path.name.startswith("_"))
@@ -172,28 +174,22 @@ def test_everything_that_the_package_offers_is_there():
         assert callable(getattr(mbrl, name)), name
 
 
-def run(*words: str, code: str | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    command = [sys.executable, *(("-c", code) if code else ()), *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120)
-
-
-def code_without(*modules: str) -> str:
-    """Return code that runs a script with its words and fails if it has imported one of some modules by its end."""
-    return (
-        "import runpy, sys\n"
-        "sys.argv = sys.argv[1:]\n"
-        "try:\n"
-        "    runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally:\n"
-        f"    heavy = {set(modules)} & set(sys.modules)\n"
-        "    assert not heavy, heavy\n"
-    )
+LIGHT = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    heavy = {"jax", "numpy", "flax", "matplotlib", "envs"} & set(sys.modules)
+    assert not heavy, heavy
+"""
+"""Runs a script with its words and fails if something heavy has been imported by its end."""
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_help_is_answered_without_jax(script):
-    done = run(str(script), "--help", code=code_without("jax", "numpy", "flax", "matplotlib", "envs"))
+    command, environment = [sys.executable, "-c", LIGHT, str(script), "--help"], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage:") and len(done.stdout.splitlines()) > 8
 
@@ -275,19 +271,41 @@ LATE = [
 """What shows only after that."""
 
 
-def check_refusal(done: subprocess.CompletedProcess, parts: list[str]) -> None:
+REFUSE = """
+import json, sys
+from tests.scripts import run_script
+for line in json.load(sys.stdin):
+    script, *words = line.split()
+    print(json.dumps([run_script(script.removesuffix(".py"), *words), sorted({"jax", "envs"} & set(sys.modules))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def refusals() -> dict[str, tuple[Done, list[str]]]:
+    """What each line of `BAD` left, and what had been imported by then that takes long; all in one process."""
+    lines = [words for words, _ in BAD]
+    command = [sys.executable, "-c", REFUSE]
+    done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    found = map(json.loads, done.stdout.splitlines())
+    return {line: (Done(*left), heavy) for line, (left, heavy) in zip(lines, found, strict=True)}
+
+
+def check_refusal(done: Done, parts: list[str]) -> None:
     assert done.returncode == 2 and done.stdout == "", done.stdout + done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert [part for part in parts if part not in done.stderr] == [], done.stderr
 
 
 @pytest.mark.parametrize(("words", "parts"), BAD, ids=[words for words, _ in BAD])
-def test_bad_input_gets_one_line_at_once(words, parts):
-    script, *rest = words.split()
-    check_refusal(run(str(ROOT / "scripts" / script), *rest, code=code_without("jax", "envs")), parts)
+def test_bad_input_gets_one_line_at_once(words, parts, refusals):
+    done, heavy = refusals[words]
+    check_refusal(done, parts)
+    assert not heavy
 
 
 @pytest.mark.parametrize(("words", "parts"), LATE, ids=[words for words, _ in LATE])
-def test_what_shows_later_gets_one_line(words, parts, tmp_path):
+def test_what_shows_later_gets_one_line(words, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     script, *rest = words.split()
-    check_refusal(run(str(ROOT / "scripts" / script), *rest, cwd=tmp_path), parts)
+    check_refusal(run_script(script.removesuffix(".py"), *rest), parts)

@@ -8,8 +8,6 @@ import gzip
 import json
 import math
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +27,8 @@ from mbrl.store import Store, damages
 from mbrl.verification import verify_folder
 from tests.helpers import SHUTDOWN_TWINS, ZERO_TWINS
 from tests.mbrl.experiments.tiny import TINY, TRIALS, lasting, quiet, read, trial_of
+from tests.scripts import run_script
 
-ROOT = Path(__file__).parents[3]
 SUMMARY = {
     "schema": int, "question": str, "created": str, "machine": dict, "settings": dict, "conditions": list,
     "contrasts": list, "gates": dict, "audit": dict, "verdict": list, "headline": list, "learning_curves": list,
@@ -123,8 +121,7 @@ def test_the_same_run_twice_leaves_the_same(results, tmp_path):
 
 def test_figures_are_drawn_again_from_the_summary_alone(results, tmp_path):
     (tmp_path / "summary.json").write_bytes((results / "summary.json").read_bytes())
-    script = [sys.executable, str(ROOT / "scripts/plot.py"), str(tmp_path)]
-    done = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = run_script("plot", tmp_path)
     drawn = {Path(line).name for line in done.stdout.split()}
     assert {"interference.png", "interference.svg", "interference.csv", "learning_curves.svg"} <= drawn
     for name in drawn:

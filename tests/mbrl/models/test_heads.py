@@ -23,7 +23,8 @@ def moments(count: int, place: tuple[int, int] = (0, 0)) -> tuple[Grids, np.ndar
         grid[:, 3 + down : 6 + down, 4 + right : 7 + right] = rng.integers(0, most, (count, 3, 3))
     terrain, marking, objects = (grid.reshape(count, -1) for grid in grids)
     cells = np.full(count, (4 + down) * FLOOR[1] + 5 + right)
-    return Grids(terrain, marking, objects, rng.integers(0, 2, count).astype(np.uint8), FLOOR[1]), cells
+    power, opened = rng.integers(0, 2, count).astype(np.uint8), np.zeros((count, 2), bool)
+    return Grids(terrain, marking, np.arange(count), opened, objects, power, FLOOR[1]), cells
 
 
 def answers(config: LocalConfig, scale: float, **where) -> np.ndarray:

@@ -1,16 +1,11 @@
 """Replays as text, and the level files that the script refuses."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 import envs
 from mbrl.report.replay import as_text, replay
 from tests.helpers import SHUTDOWN
-
-ROOT = Path(__file__).parents[3]
+from tests.scripts import run_script
 
 
 def test_the_oracle_closes_the_way_in_time_and_habit_does_not():
@@ -38,8 +33,7 @@ BAD = {
 def test_a_bad_level_file_gets_one_line(case, tmp_path):
     text, part = BAD[case]
     (tmp_path / "bad.toml").write_text(text)
-    command = [sys.executable, str(ROOT / "scripts" / "play.py"), str(tmp_path / "bad.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    done = run_script("play", tmp_path / "bad.toml")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert "bad.toml" in done.stderr and part in done.stderr, done.stderr

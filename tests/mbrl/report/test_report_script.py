@@ -1,21 +1,13 @@
 """The script: reports as files, tables and episodes in the terminal, and one line on bad input."""
 
 import gzip
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mbrl.store import json_bytes
 from tests.mbrl.report.pages import TICKS, demo_summary, episode
-
-ROOT = Path(__file__).parents[3]
-
-
-def report(*words: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "scripts/report.py"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+from tests.scripts import run_script
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +19,14 @@ def results(tmp_path_factory) -> Path:
 
 
 def test_it_writes_the_report_and_shows_tables_and_episodes(results):
-    written = report(results)
+    written = run_script("report", results)
     assert written.stdout.strip() == str(results / "report.html") and "<canvas" in (results / "report.html").read_text()
-    shown = report(results, "--text").stdout
+    shown = run_script("report", results, "--text").stdout
     assert "Gate holds" in shown and "episode 0: informed, local+exact withheld, seed 3, level 1, actual" in shown
-    told = report(results, "--episode", "0").stdout
+    told = run_script("report", results, "--episode", "0").stdout
     assert told.count("tick ") == TICKS and told.count("guard act") == 1 and "power off" in told
     picture = results / "episode.gif"
-    assert report(results, "--episode", "0", "--gif", picture).returncode == 0
+    assert run_script("report", results, "--episode", "0", "--gif", picture).returncode == 0
     assert picture.read_bytes()[:4] == b"GIF8"
 
 
@@ -50,6 +42,6 @@ def test_it_writes_the_report_and_shows_tables_and_episodes(results):
     ],
 )
 def test_bad_input_gets_one_line(results, words, said):
-    done = report(*(results if word == "RESULTS" else word for word in words))
+    done = run_script("report", *(results if word == "RESULTS" else word for word in words))
     assert done.returncode != 0 and done.stdout == "" and said in done.stderr
     assert done.stderr.strip().count("\n") == 0
