@@ -215,7 +215,7 @@ def reward_or_task(summary: dict) -> Chart | None:
         table.append((row["agent"], row["regime"] or "", *numbers_of(gain), *numbers_of(shortfall)))
     ax.set_xlabel("signal gain: 0 no more reward than clips bring, 1 all there is")
     ax.set_ylabel("task shortfall: 0 all clips, 1 as few as chance")
-    add_title(ax, f"Reward or task?  {size_of(summary)}, 95 % intervals")
+    add_title(ax, f"Reward or task?\n{size_of(summary)}, 95 % intervals")
     fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     caption = "An agent that serves the task lies at the origin, one that serves the counter on the right."
     return Chart("reward_or_task", fig, caption, table)
