@@ -20,7 +20,7 @@ headline: setup ## the headline experiment at full size, 20 seeds × 256 levels;
 	@$(PY) scripts/sweep.py withheld
 
 test: setup ## all tests but the slow ones, two at a time
-	@JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PY) -m pytest -q -n 2 --max-worker-restart 0
+	@$(PY) -m pytest -q -n 2 --max-worker-restart 0
 
 slow: setup ## the tests that take minutes each
 	@$(PY) -m pytest -q -m slow

@@ -54,24 +54,30 @@ Outcomes = Callable[[Level, np.ndarray, np.ndarray], Edges]
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A Markov decision process over `s` enumerated states; level `i` starts in state `start[i]`.
+class DecisionProcess:
+    """A Markov decision process of `s` states and `a` actions.
 
-    Row `state · 5 + action` of `transition` is the distribution over next states.
+    Row `state · a + action` of `transition` is the distribution over next states.
     """
+
+    key: np.ndarray  # uint64[s]
+    start: np.ndarray  # int32[beginnings]
+    transition: csr_array  # float64[s · a, s]
+    reward: np.ndarray  # float64[s, a]
+
+    def follow(self, policy: np.ndarray) -> tuple[csr_array, np.ndarray]:
+        """Return the Markov chain `[s, s]` and the rewards `[s]` of playing `policy`, an action for each state."""
+        rows = np.arange(len(policy)) * self.reward.shape[1] + policy
+        return self.transition[rows], self.reward.reshape(-1)[rows]
+
+
+@dataclass(frozen=True)
+class Graph(DecisionProcess):
+    """The states of levels, enumerated; level `i` starts in state `start[i]`."""
 
     bank: Level
     rows: np.ndarray  # int16[s, features]
     level: np.ndarray  # int32[s]
-    key: np.ndarray  # uint64[s]
-    start: np.ndarray  # int32[levels]
-    transition: csr_array  # float64[s · 5, s]
-    reward: np.ndarray  # float64[s, 5]
-
-    def follow(self, policy: np.ndarray) -> tuple[csr_array, np.ndarray]:
-        """Return the Markov chain `[s, s]` and the rewards `[s]` of playing `policy`, an action for each state."""
-        rows = np.arange(len(policy)) * NUM_ACTIONS + policy
-        return self.transition[rows], self.reward.reshape(-1)[rows]
 
 
 def true_outcomes(mobility: float = MOBILITY, count_clips: bool = False) -> Outcomes:
@@ -214,22 +220,22 @@ _LARGEST_BLOCK = 64
 """Most states that reach one another, of a policy whose values are eliminated one after the other."""
 
 
-def solve_graph(graph: Graph, gamma: float, tolerance: float = 1e-4) -> np.ndarray:
-    """Return the action values `Q[s, 5]` of the optimal policy, within `tolerance` of exact in V.
+def solve_graph(graph: DecisionProcess, gamma: float, tolerance: float = 1e-4) -> np.ndarray:
+    """Return the action values `Q[s, a]` of the optimal policy, within `tolerance` of exact in V.
 
     One improvement V ← maxₐ r + γ P V and 20 sweeps V ← r + γ P V of its policy alternate, until an improvement changes
     no value by more than tolerance · (1 − γ) / γ. Sweeps become one elimination, which costs about as much as two
     rounds, every few rounds and when all that is left to do is to evaluate: the policy can no longer be improved.
 
     Args:
-        graph: what `enumerate_states` found.
+        graph: the states and what they lead to.
         gamma: discount in [0, 1).
         tolerance: bound on |V - V*|.
     """
     if not 0.0 <= gamma < 1.0:
         raise ValueError(f"gamma: {gamma!r} is out of range, expected a discount in [0, 1)")
     backup = lambda value: graph.reward + gamma * (graph.transition @ value).reshape(graph.reward.shape)  # noqa: E731
-    states = np.arange(len(graph.rows))
+    states = np.arange(len(graph.reward))
     value, policy, can_eliminate, rounds = np.zeros(len(states)), np.zeros(len(states), int), True, 0
     bound = tolerance * (1 - gamma) / max(gamma, 1e-3)
     while True:
@@ -268,12 +274,12 @@ def _eliminate(chain: csr_array, reward: np.ndarray, gamma: float) -> np.ndarray
 
 
 def evaluate_policy(
-    graph: Graph, policy: np.ndarray, gamma: float, horizon: int | None = None, tolerance: float = 1e-9
+    graph: DecisionProcess, policy: np.ndarray, gamma: float, horizon: int | None = None, tolerance: float = 1e-9
 ) -> np.ndarray:
     """Return the expected discounted reward `[s]` of playing `policy` (`[s]` actions), exactly, in double precision.
 
     Args:
-        graph: what `enumerate_states` found.
+        graph: the states and what they lead to.
         policy: one action for each state.
         gamma: discount; below 1 if `horizon` is None.
         horizon: number of ticks; None for ever.

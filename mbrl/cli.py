@@ -152,6 +152,19 @@ def check_positive_int(name: str, value: int) -> None:
         raise ValueError(f"{name}: expected a whole number of at least 1, got {value}")
 
 
+def check_positive_ints(name: str, values: Sequence[int]) -> None:
+    if not values:
+        raise ValueError(f"{name}: expected one number or more, got none")
+    for value in values:
+        check_positive_int(name, value)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise ValueError unless this is true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected true or false, got {value!r}")
+
+
 def check_seed(name: str, value: int) -> None:
     """Raise ValueError unless 0 ≤ value < 2³²: JAX lets seeds outside collide silently."""
     if not (isinstance(value, Integral) and 0 <= value < 2**32):

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from mbrl.cli import check_choice, check_positive_int, check_range, check_seed
+from mbrl.cli import check_choice, check_flag, check_positive_int, check_positive_ints, check_range, check_seed
 
 VERSIONS = {"rules": 1, "levels": 4, "models": 4, "agents": 6, "planners": 5, "metrics": 4}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
@@ -79,8 +79,7 @@ class LocalConfig:
             self, ("hidden_size", "embedding_size", "num_steps", "steps_per_chunk"),
             weight_exponent=(0, 1), weight_decay=(0, 1),
         )  # fmt: skip
-        for size in self.batch_sizes:
-            check_positive_int("batch_sizes", size)
+        check_positive_ints("batch_sizes", self.batch_sizes)
 
     @property
     def num_updates(self) -> int:
@@ -122,9 +121,8 @@ class DenseConfig(LocalConfig):
 
 def check_frame(frame: tuple[int, int]) -> None:
     """Raise ValueError unless these are the height and width of a floor."""
-    for size in frame:
-        check_positive_int("frame", size)
-        check_range("frame", size, 1, 64)
+    check_positive_ints("frame", frame)
+    check_range("frame", max(frame), 1, 64)
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,8 @@ class SearchConfig(PlannerConfig):
 
     Attributes:
         search: one of `SEARCHES`.
-        horizon: ticks that are imagined; later rewards count as 0.
+        horizon: ticks that are imagined.
+        bootstrap: whether later rewards count as what the model expects of the base policy, or as 0.
         num_plans, num_draws: plans of a round, each imagined so many times.
         base_share: how often a drawn action is the base policy's.
         rounds: how often cem and mppi draw plans.
@@ -158,6 +157,7 @@ class SearchConfig(PlannerConfig):
 
     search: str = "rollout"
     horizon: int = 64
+    bootstrap: bool = False
     num_plans: int = 64
     num_draws: int = 16
     base_share: float = 0.2
@@ -170,6 +170,7 @@ class SearchConfig(PlannerConfig):
     def __post_init__(self):
         super().__post_init__()
         check_choice("search", self.search, SEARCHES)
+        check_flag("bootstrap", self.bootstrap)
         check_fields(
             self, ("horizon", "num_draws", "rounds", "beginning"), num_plans=(4, 2**20),
             base_share=(0, 1), elite_share=(0, 1), temperature=(1e-6, math.inf), smoothing=(0, 1),
@@ -197,8 +198,7 @@ class TreeConfig(PlannerConfig):
     def __post_init__(self):
         super().__post_init__()
         check_fields(self, ("num_simulations", "horizon"), base_share=(0, 1), exploration=(0, math.inf))
-        if not isinstance(self.bootstrap, bool):
-            raise ValueError(f"bootstrap: expected true or false, got {self.bootstrap!r}")
+        check_flag("bootstrap", self.bootstrap)
 
 
 def default_model(agent: str) -> LocalConfig:
@@ -209,6 +209,8 @@ def default_model(agent: str) -> LocalConfig:
 def default_planner(agent: str) -> PlannerConfig:
     """Return the settings of an agent's planner unless others are given."""
     planner = agent.partition("+")[2]
+    if planner == "rollout":
+        return SearchConfig(search=planner, horizon=12, bootstrap=True)
     if planner in SEARCHES:
         return SearchConfig(search=planner)
     return TreeConfig() if planner == "mcts" else PlannerConfig()
@@ -269,10 +271,7 @@ class PPOConfig:
             hold_share=(0, 1), gae_lambda=(0, 1), clip=(1e-6, math.inf), entropy_coefficient=(0, math.inf),
             value_coefficient=(0, math.inf), max_gradient_norm=(1e-9, math.inf), return_scale=(1e-6, math.inf),
         )  # fmt: skip
-        if not self.hidden_sizes:
-            raise ValueError("hidden_sizes: expected one width or more, got none")
-        for size in self.hidden_sizes:
-            check_positive_int("hidden_sizes", size)
+        check_positive_ints("hidden_sizes", self.hidden_sizes)
         if self.batch_size % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches: expected a divisor of num_envs · num_steps = {self.batch_size}, "

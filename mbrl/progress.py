@@ -82,4 +82,4 @@ class Progress:
 def weight(trial: Trial) -> float:
     """Return how long a trial takes, in no unit."""
     kind = getattr(trial, "agent", type(trial).__name__.lower())
-    return WEIGHTS[kind.partition("+")[0]] * len(getattr(trial, "seeds", (0,)))
+    return WEIGHTS.get(kind.partition("+")[0], 1.0) * len(getattr(trial, "seeds", (0,)))

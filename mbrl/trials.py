@@ -31,6 +31,7 @@ from mbrl.configs import (
     default_model,
     default_planner,
 )
+from mbrl.controllers import CONTROLLERS, Controller, default_controller
 from mbrl.plain import build, identity
 
 DEPLOYED = ("planners", "metrics")
@@ -39,7 +40,7 @@ DEPLOYED = ("planners", "metrics")
 
 @dataclass(frozen=True)
 class Trial:
-    """What is computed at once, and stored under one name; of one of the four kinds below."""
+    """What is computed at once, and stored under one name; of one of the five kinds below."""
 
     evaluation: Any
     exact: bool
@@ -201,13 +202,50 @@ class Training(Trial):
         return f"{who} {self.regime} {_in_words(self.seeds)}{_deployed(self.evaluation)}"
 
 
+@dataclass(frozen=True)
+class Control(Trial):
+    """An agent on a gymnax environment: it learns, if it does, and every seed plays `evaluation` episodes."""
+
+    evaluation: int
+    exact: bool
+    env: str
+    agent: str
+    seeds: tuple[int, ...]
+    learning_rate: float
+    gamma: float
+    learner: Controller
+    planner: PlannerConfig | SearchConfig | TreeConfig
+
+    def __post_init__(self):
+        check_choice("agent", self.agent, CONTROLLERS)
+        check_fields(self, ("evaluation",), learning_rate=(1e-8, 1), gamma=(0, 0.9999))
+        _check_seeds(self.seeds)
+        for name, mine, usual in zip(
+            ("learner", "planner"), (self.learner, self.planner), default_controller(self.agent), strict=True
+        ):
+            if type(mine) is not type(usual):
+                raise ValueError(f"{name}: expected the settings of {self.agent}, got {type(mine).__name__}")
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The versions of all that its numbers depend on: nothing of the factory."""
+        return {part: VERSIONS[part] for part in ("models", "agents", "planners")}
+
+    @property
+    def label(self) -> str:
+        """A name for people."""
+        return f"{self.agent} on {self.env} {_in_words(self.seeds)}"
+
+
 def trial_from(config: Any) -> Trial:
     """Build a trial from what JSON made of its configuration.
 
     Raises:
         ValueError: it is none; one line.
     """
-    kinds: dict[str, type[Trial]] = {kind.__name__.lower(): kind for kind in (Drawing, References, Audit, Training)}
+    kinds: dict[str, type[Trial]] = {
+        kind.__name__.lower(): kind for kind in (Drawing, References, Audit, Training, Control)
+    }
     task = config.get("task") if isinstance(config, dict) else None
     if not isinstance(task, str) or task not in kinds:
         raise ValueError(f"config.task: expected one of {', '.join(kinds)}, got {str(task)[:40]!r}")

@@ -1,5 +1,7 @@
 """Train one agent on one regime, all seeds in one program; evaluate.py evaluates what it leaves in the store.
 
+With --env it learns and plays a gymnax environment instead, and is scored at once.
+
 Stopped (Ctrl-C, SIGTERM: exit status 75) or killed, the same command goes on from the last checkpoint.
 """
 
@@ -10,7 +12,16 @@ from typing import Annotated
 
 import tyro
 
-from mbrl.cli import check_choice, check_output, check_positive_int, check_range, check_seed, one_line_errors, parse
+from mbrl.cli import (
+    check_choice,
+    check_file,
+    check_output,
+    check_positive_int,
+    check_range,
+    check_seed,
+    one_line_errors,
+    parse,
+)
 from mbrl.configs import (
     LANE_DEFAULTS,
     LEARNERS,
@@ -23,18 +34,27 @@ from mbrl.configs import (
     default_model,
     default_planner,
 )
+from mbrl.controllers import CONTROLLERS, EnumeratedConfig, ObservedConfig, default_controller
 from mbrl.experiments.base import MOST_SEEDS
 from mbrl.process import environment
-from mbrl.trials import Training
+from mbrl.trials import Control, Training
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Train one agent on one regime."""
+    """Train one agent on one regime, or on a gymnax environment."""
 
     agent: tyro.conf.Positional[str]
-    """ppo, or a model and a planner: local+exact, local+rollout, …"""
-    regime: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"what training shows: {', '.join(REGIMES)}")]
+    """ppo, or a model and a planner: local+exact, local+rollout, …; with --env true+exact, dense+mcts, …"""
+    regime: Annotated[
+        tyro.conf.Positional[str], tyro.conf.arg(help=f"what training shows: {', '.join(REGIMES)}; none with --env")
+    ] = ""
+    env: str | None = None
+    """gymnax environment, such as FourRooms-misc; planning takes observations that tell finitely many states apart"""
+    num_episodes: int = 256
+    """with --env: episodes that every seed plays at the end"""
+    out: Path | None = None
+    """with --env: CSV file that gets what every seed earned; what other agents earned stays in it"""
     num_seeds: int = 4
     """training runs, each with its own levels, experience and initialisation"""
     first_seed: int = 0
@@ -71,9 +91,14 @@ class Settings:
     """and in Weights & Biases, offline unless WANDB_MODE=online"""
 
     def __post_init__(self):
-        check_choice("agent", self.agent, LEARNERS)
-        check_choice("regime", self.regime, REGIMES)
-        for name in ("num_seeds", "num_levels", "width", "devices"):
+        check_choice("agent", self.agent, CONTROLLERS if self.env else LEARNERS)
+        if self.env is None and not self.regime:
+            raise ValueError(f"regime: expected one of {', '.join(REGIMES)}, or --env NAME, got neither")
+        if self.env is None:
+            check_choice("regime", self.regime, REGIMES)
+        elif self.regime:
+            raise ValueError(f"regime: expected none with --env, got {self.regime!r}")
+        for name in ("num_seeds", "num_levels", "num_episodes", "width", "devices"):
             check_positive_int(name, getattr(self, name))
         check_range("num_seeds", self.num_seeds, 1, MOST_SEEDS)
         if self.steps is not None:
@@ -92,8 +117,12 @@ class Settings:
             check_range("process", self.process, 0, (self.num_processes or 2**32) - 1)
         check_seed("first_seed", self.first_seed)
         check_seed("first_seed", self.first_seed + self.num_seeds - 1)
-        self.trial  # noqa: B018  (every setting is checked)
+        self.control if self.env else self.trial  # noqa: B018  (every setting is checked)
         check_output(self.runs, "runs")
+        if self.out is not None:
+            check_file(self.out)
+        if self.out is not None and self.env is None:
+            raise ValueError(f"out: expected --env with it, got {str(self.out)!r} alone")
 
     @property
     def trial(self) -> Training:
@@ -121,6 +150,25 @@ class Settings:
             width=self.width,
         )
 
+    @property
+    def control(self) -> Control:
+        """What to compute on a gymnax environment."""
+        learner, planner = default_controller(self.agent)
+        if self.steps is not None:
+            name = {PPOConfig: "total_steps", ObservedConfig: "num_steps", EnumeratedConfig: "num_draws"}[type(learner)]
+            learner = replace(learner, **{name: self.steps})
+        return Control(
+            self.num_episodes,
+            self.exact,
+            self.env or "",
+            self.agent,
+            seeds=tuple(range(self.first_seed, self.first_seed + self.num_seeds)),
+            learning_rate=self.learning_rate or (2.5e-3 if self.agent == "ppo" else 1e-3),
+            gamma=0.99 if self.gamma is None else self.gamma,
+            learner=learner,
+            planner=planner,
+        )
+
 
 @one_line_errors()
 def main() -> None:
@@ -135,9 +183,13 @@ def main() -> None:
         join_hosts(settings.address, settings.num_processes, settings.process)
     import envs  # noqa: F401  (before JAX starts)
     from mbrl import interrupt
-    from mbrl.experiments.single import train
+    from mbrl.experiments.single import control, train
 
     options = Options(settings.devices, settings.save_every, settings.tensorboard, settings.wandb)
+    if settings.env:
+        with interrupt.listening():
+            control(settings.control, settings.runs, Console(), settings.out)
+        return
     with interrupt.listening():
         manifest = train(settings.trial, settings.runs, options, Console())
     if manifest is not None:

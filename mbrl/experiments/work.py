@@ -4,6 +4,7 @@
     references   arena.json  scores.safetensors     the truth, and agents that learn nothing, on all levels
     audit        audit.json                         of the levels that seeds of a regime train on
     training     lanes.json  weights.safetensors  metrics.jsonl  scores.safetensors
+    control      control.json                       what an agent earned on a gymnax environment
 
 Each also leaves `record.json`: machine, versions, flags and times. Arrays are named "agent/twin/metric" and the like.
 """
@@ -27,6 +28,7 @@ from mbrl import files, interrupt
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
 from mbrl.configs import Options
+from mbrl.control import control
 from mbrl.devices import Devices
 from mbrl.evaluation import arena as arenas
 from mbrl.evaluation.arena import Arena
@@ -49,7 +51,7 @@ from mbrl.planners.exact import ExactPlanner, Planners, batches, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import train_model, train_ppo
 from mbrl.training import Trained, Workplace
-from mbrl.trials import Audit, Drawing, References, Training, Trial
+from mbrl.trials import Audit, Control, Drawing, References, Training, Trial
 from mbrl.verification import reward_sums
 
 Arrays = dict[str, np.ndarray]
@@ -123,6 +125,9 @@ def compute(store: Store, trial: Trial, options: Options, report: Callable[[str]
             contents = _references(trial, store, report, times)
         case Audit():
             contents = _audit(trial, store, folder, report, times)
+        case Control():
+            with times.measure("control"):
+                contents = {"control.json": json_bytes(control(trial, Workplace(folder, report)))}
         case Training():
             if trial != trial.alone:
                 take_over(store, trial.alone.identity, Parts(folder, report), report)

@@ -8,18 +8,18 @@ The distribution is the one over which exact planning sums, improbable outcomes 
 where the model itself would evaluate a network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from envs.keys import key_words, observation_key, search_keys, whole_keys
 from envs.packing import bucket
-from envs.solver import Graph, evaluate_policy
+from envs.solver import DecisionProcess, evaluate_policy
 
 
 @struct.dataclass
@@ -34,6 +34,7 @@ class Table:
         base: the action of the policy by which plans are completed.
         value: the discounted reward of following that policy for ever.
         most: most outcomes of one state and action.
+        key_of: the key of what is seen.
     """
 
     keys: UInt32[Array, "states 2"]
@@ -45,10 +46,17 @@ class Table:
     base: Int[Array, "states"]
     value: Float[Array, "states"]
     most: int = struct.field(pytree_node=False)
+    key_of: Callable[[Array], UInt32[Array, "2"]] = struct.field(pytree_node=False, default=observation_key)
 
     @classmethod
-    def of(cls, graph: Graph, base: np.ndarray, gamma: float) -> "Table":
-        """Make a table of a graph, given the action `[states]` of the base policy and a discount."""
+    def of(
+        cls,
+        graph: DecisionProcess,
+        base: np.ndarray,
+        gamma: float,
+        key_of: Callable[[Array], UInt32[Array, "2"]] = observation_key,
+    ) -> "Table":
+        """Make a table, given the action `[states]` of the base policy, a discount, and how states are told apart."""
         first, order = graph.transition.indptr, np.argsort(graph.key)
         child, probability = graph.transition.indices, graph.transition.data
         # Outcomes stand in the order of their keys, so that a draw means the same in every table.
@@ -67,6 +75,7 @@ class Table:
             base=base.astype(np.int32),
             value=evaluate_policy(graph, base, gamma).astype(np.float32),
             most=int(np.diff(first).max()),
+            key_of=key_of,
         )
 
     def extended(self, other: "Table") -> "Table":
@@ -84,6 +93,7 @@ class Table:
             base=np.concatenate([self.base, other.base]),
             value=np.concatenate([self.value, other.value]),
             most=max(self.most, other.most),
+            key_of=self.key_of,
         )
 
     @property
@@ -91,9 +101,9 @@ class Table:
         """Number of actions."""
         return self.reward.shape[-1]
 
-    def find(self, obs: UInt8[Array, "height width 4"]) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+    def find(self, obs: Array) -> tuple[Int[Array, ""], Bool[Array, ""]]:
         """Return the state that looks like this, and whether there is one."""
-        at, found = search_keys(self.keys, observation_key(obs))
+        at, found = search_keys(self.keys, self.key_of(obs))
         return self.place[at], found
 
     def step(self, state: Int[Array, ""], action: Int[Array, ""], key: jax.Array) -> tuple[Array, Float[Array, ""]]:

@@ -56,9 +56,13 @@ def solve_observations(outcomes: Outcomes, obs: np.ndarray, config: PlannerConfi
     """Return the states that a model reaches from observations, and the planner's choice `int8[states]` in each."""
     bank, rows = decode_all(obs)
     graph = enumerate_states(bank, outcomes, rows, config.floor, config.max_states)
-    action_values = solve_graph(graph, config.gamma)
+    return graph, best_actions(solve_graph(graph, config.gamma), config.tie)
+
+
+def best_actions(action_values: np.ndarray, tie: float) -> np.ndarray:
+    """Return the first of the best actions `int8[states]`; what is worse by no more than `tie` counts as best."""
     best = action_values.max(axis=1, keepdims=True)
-    return graph, np.argmax(action_values >= best - config.tie, axis=1).astype(np.int8)
+    return np.argmax(action_values >= best - tie, axis=1).astype(np.int8)
 
 
 @struct.dataclass
@@ -85,6 +89,7 @@ class Plan:
 
     keys: UInt32[Array, "states 2"]
     actions: Int[Array, "states"]
+    key_of: Callable[[Array], UInt32[Array, "2"]] = struct.field(pytree_node=False, default=observation_key)
 
     def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Lookup:
         """Begin an episode."""
@@ -92,7 +97,7 @@ class Plan:
 
     def act(self, memory: Lookup, obs: UInt8[Array, "height width 4"], key: jax.Array) -> tuple[Array, Lookup]:
         """Look the observation up; NOOP and a note in memory if it was not planned for."""
-        place, found = search_keys(self.keys, observation_key(obs))
+        place, found = search_keys(self.keys, self.key_of(obs))
         return jnp.where(found, self.actions[place], Action.NOOP).astype(jnp.int32), memory.note(obs, found)
 
 

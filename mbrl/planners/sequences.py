@@ -7,9 +7,11 @@
     mppi        likewise, every plan weighing by how good it is (model predictive path integral)
     rollout     short beginnings, and then the base policy: never worse than that, but for errors of the model
 
-In a plan, BASE stands for what the base policy does there; plan 0 of every search is nothing but that, and is followed
-where nothing is better by more than `tie`. All plans of a search are imagined with the same draws. A plan whose value
-is no number loses. The rest of a plan is remembered, and tried again at the next tick.
+In a plan, BASE stands for what the base policy does there; plan 0 of every search is nothing but that. All plans of a
+search are imagined with the same draws. What looks best of many was lucky, too: the best few are imagined once more,
+with draws of their own, and plan 0 is left only for a gain that exceeds `tie` by two standard errors. What comes after
+a plan counts as nothing, or as what the model expects of the base policy from there on (`bootstrap`). A plan whose
+value is no number loses. The rest of a plan is remembered, and tried again at the next tick.
 
 References: Rubinstein and Kroese, 2004, The Cross-Entropy Method; Williams, Aldrich and Theodorou, 2017, Model
 Predictive Path Integral Control; Tesauro and Galperin, 1996, On-line Policy Improvement using Monte-Carlo Search;
@@ -30,19 +32,22 @@ from mbrl.planners.exact import Lookup
 
 BASE = -1
 """In a plan: whatever the base policy does."""
+_FEW, _TIMES = 3, 4
+"""How many plans are imagined again, and how many times the usual draws."""
 
 
 def imagined_returns(
-    model: Any, state: Any, plans: Int[Array, "plans horizon"], keys: jax.Array, gamma: float
+    model: Any, state: Any, plans: Int[Array, "plans horizon"], keys: jax.Array, gamma: float, bootstrap: bool = False
 ) -> Float[Array, "plans draws"]:
     """Return the discounted rewards of plans, each imagined once with every key.
 
     Args:
-        model: steps, `step(state, action, key)`, and has a base policy, `base[state]`.
+        model: steps, `step(state, action, key)`, and has a base policy, `base[state]`, that is worth `value[state]`.
         state: where the plans begin.
         plans: actions, or BASE.
         keys: of the draws, which all plans share.
         gamma: discount.
+        bootstrap: whether the base policy's value at the end of a plan is added.
     """
 
     def course(plan, key):
@@ -54,7 +59,8 @@ def imagined_returns(
             return (state, weight * gamma), weight * reward
 
         start = state, jnp.float32(1.0)
-        return jnp.sum(jax.lax.scan(tick, start, (plan, jax.random.split(key, plan.shape[0])))[1])
+        (last, weight), rewards = jax.lax.scan(tick, start, (plan, jax.random.split(key, plan.shape[0])))
+        return jnp.sum(rewards) + (weight * model.value[last] if bootstrap else 0.0)
 
     return jax.vmap(jax.vmap(course, (None, 0)), (0, None))(plans, keys)
 
@@ -72,16 +78,27 @@ class Judged(NamedTuple):
         return self.plans[jnp.where(jnp.any(self.gain > tie), best, 0)]
 
 
-def judge(model: Any, state: Any, plans: Array, config: SearchConfig, key: jax.Array, errors: float = 0.0) -> Judged:
-    """Imagine plans; a gain counts beyond so many standard errors of the paired difference to plan 0."""
-    keys = jax.random.split(key, config.num_draws)
-    returns = imagined_returns(model, state, plans, keys, config.gamma)
+def judge(
+    model: Any, state: Any, plans: Array, config: SearchConfig, key: jax.Array, times: int = 1, errors: float = 0.0
+) -> Judged:
+    """Imagine plans, each so many `times` the usual draws; a gain is the mean paired difference to plan 0, less so many
+    standard `errors`."""
+    num_draws = times * config.num_draws
+    keys = jax.random.split(key, num_draws)
+    returns = imagined_returns(model, state, plans, keys, config.gamma, config.bootstrap)
     known = jnp.all(jnp.isfinite(returns), axis=1)
     value = jnp.where(known, jnp.mean(returns, axis=1), -jnp.inf)
     difference = jnp.where(known[:, None], returns - jnp.where(known[0], returns[0], 0), -jnp.inf)
-    spread = jnp.where(known, jnp.std(difference, axis=1), 0.0) / jnp.sqrt(max(config.num_draws - 1, 1))
+    spread = jnp.where(known, jnp.std(difference, axis=1), 0.0) / jnp.sqrt(max(num_draws - 1, 1))
     gain = jnp.where(known[0], jnp.mean(difference, axis=1) - errors * spread, jnp.where(known, jnp.inf, -jnp.inf))
     return Judged(plans, value, gain)
+
+
+def settle(model: Any, state: Any, judged: Judged, config: SearchConfig, key: jax.Array) -> Int[Array, "horizon"]:
+    """Imagine plan 0 and the best few of the others again, and return the one to follow."""
+    _, few = jax.lax.top_k(judged.value.at[0].set(-jnp.inf), min(_FEW, len(judged.value) - 1))
+    plans = jnp.concatenate([judged.plans[:1], judged.plans[few]])
+    return judge(model, state, plans, config, key, times=_TIMES, errors=2.0).best(config.tie)
 
 
 def _drawn(key: jax.Array, logits: Float[Array, "horizon choices"], count: int) -> Int[Array, "count horizon"]:
@@ -97,28 +114,31 @@ def _prior(model: Any, config: SearchConfig) -> Float[Array, "horizon choices"]:
 
 def shooting(model: Any, state: Any, config: SearchConfig, tried: Int[Array, "few horizon"], key: jax.Array) -> Array:
     """Draw plans at random and take the best of them and of those that are tried anyway, plan 0 first."""
-    draw_key, judge_key = jax.random.split(key)
+    draw_key, judge_key, settle_key = jax.random.split(key, 3)
     plans = jnp.concatenate([tried, _drawn(draw_key, _prior(model, config), config.num_plans)])
-    return judge(model, state, plans, config, judge_key).best(config.tie)
+    return settle(model, state, judge(model, state, plans, config, judge_key), config, settle_key)
 
 
 def _refined(weigh: Callable[[Judged, SearchConfig], Float[Array, "plans"]]) -> Callable[..., Array]:
     def search(model: Any, state: Any, config: SearchConfig, tried: Int[Array, "few horizon"], key: jax.Array) -> Array:
         prior, judge_key = _prior(model, config), jax.random.fold_in(key, config.rounds)
+        settle_key = jax.random.fold_in(key, config.rounds + 1)
         choices = jnp.arange(prior.shape[1]) - 1
 
         def refine(carry, draw_key):
             logits, best = carry
             drawn = _drawn(draw_key, logits, config.num_plans)
-            judged = judge(model, state, jnp.concatenate([tried, best[None], drawn]), config, judge_key)
+            judged = judge(model, state, jnp.concatenate([tried, best, drawn]), config, judge_key)
             weight = weigh(judged, config)
             share = jnp.einsum("p,phc->hc", weight, judged.plans[:, :, None] == choices)
             mixed = (1 - config.smoothing) * share + config.smoothing * jnp.exp(prior)
-            return (jnp.log(mixed), judged.best(config.tie)), None
+            return (jnp.log(mixed), judged.plans[jnp.argsort(-judged.value)[:_FEW]]), None
 
         draw_keys = jax.random.split(key, config.rounds)
-        (_, best), _ = jax.lax.scan(refine, (prior, tried[0]), draw_keys)
-        return best
+        (_, best), _ = jax.lax.scan(refine, (prior, jnp.tile(tried[:1], (_FEW, 1))), draw_keys)
+        return settle(
+            model, state, judge(model, state, jnp.concatenate([tried, best]), config, judge_key), config, settle_key
+        )
 
     return search
 
@@ -143,12 +163,12 @@ mppi = _refined(_exponential)
 
 
 def rollout(model: Any, state: Any, config: SearchConfig, tried: Int[Array, "few horizon"], key: jax.Array) -> Array:
-    """Try short beginnings that are followed by the base policy; deviate from it only for a gain beyond doubt."""
-    length_key, draw_key, judge_key = jax.random.split(key, 3)
+    """Try short beginnings that are followed by the base policy."""
+    length_key, draw_key, judge_key, settle_key = jax.random.split(key, 4)
     drawn = _drawn(draw_key, _prior(model, config), config.num_plans)
     length = jax.random.randint(length_key, (config.num_plans, 1), 1, config.beginning + 1)
     plans = jnp.concatenate([tried, jnp.where(jnp.arange(config.horizon) < length, drawn, BASE)])
-    return judge(model, state, plans, config, judge_key, errors=2.0).best(config.tie)
+    return settle(model, state, judge(model, state, plans, config, judge_key), config, settle_key)
 
 
 SEARCHES = {"shooting": shooting, "cem": cem, "mppi": mppi, "rollout": rollout}

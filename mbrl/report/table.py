@@ -145,3 +145,22 @@ def _table(title: str, columns: list[str]) -> Table:
 
 def _number(value: dict | None) -> str:
     return "–" if value is None else f"{value['mean']:.2f}"
+
+
+def print_control(found: dict, console: Console) -> None:
+    """Print what an agent earned on a gymnax environment, seed by seed and over all."""
+    table = Table(
+        title=f"{found['agent']} on {found['env']}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    names = {"return": "returns", f"discounted\nγ = {found['gamma']:g}": "discounted", "steps": "lengths"}
+    if "claimed" in found["seeds"][0]:
+        names |= {"claimed by\nits model": "claimed", "states": "states", "met what it\ndid not know": "lost"}
+    for column in ("seed", *names):
+        table.add_column(column, justify="right", vertical="bottom")
+    for row in found["seeds"]:
+        table.add_row(str(row["seed"]), *(f"{row[name]:.4g}" for name in names.values()))
+    means = {name: sum(row[name] for row in found["seeds"]) / len(found["seeds"]) for name in names.values()}
+    table.add_section()
+    table.add_row("mean", *(f"{means[name]:.4g}" for name in names.values()))
+    console.print(table)
+    console.print(f"Means over {found['episodes']:,} episodes of each of {len(found['seeds'])} seeds.")

@@ -23,17 +23,17 @@ MODULES = sorted([*(ROOT / "envs").rglob("*.py"), *(ROOT / "mbrl").rglob("*.py")
 LAYERS = [
     (
         "mbrl.types", "mbrl.keys", "mbrl.networks", "mbrl.returns", "mbrl.plain", "mbrl.files", "mbrl.interrupt",
-        "mbrl.cli", "mbrl.process", "mbrl.fingerprint", "mbrl.devices",
+        "mbrl.cli", "mbrl.process", "mbrl.fingerprint", "mbrl.devices", "mbrl.encoders",
     ),
     (
-        "mbrl.configs", "mbrl.trials", "mbrl.store", "mbrl.checkpoint", "mbrl.metrics", "mbrl.progress",
-        "mbrl.verification", "mbrl.health",
+        "mbrl.configs", "mbrl.controllers", "mbrl.trials", "mbrl.store", "mbrl.checkpoint", "mbrl.metrics",
+        "mbrl.progress", "mbrl.verification", "mbrl.health",
     ),
     ("mbrl.rollout", "mbrl.models", "mbrl.training", "mbrl.inventory"),
     ("mbrl.planners",),
     ("mbrl.agents",),
     ("mbrl.experience",),
-    ("mbrl.train", "mbrl.evaluation", "mbrl.report"),
+    ("mbrl.train", "mbrl.control", "mbrl.evaluation", "mbrl.report"),
     ("mbrl.experiments", "mbrl.sweep"),
     ("scripts",),
 ]  # fmt: skip
@@ -215,7 +215,11 @@ BAD = [
     ("train.py ppo withheld --process 1", ["--process", "--distributed"]),
     ("train.py ppo withheld --distributed --num-processes 0", ["--num-processes", "at least 1"]),
     ("train.py ppo withheld --distributed --num-processes 2 --process 2", ["--process", "from 0 to 1", "got 2"]),
-    ("train.py ppo", ["REGIME is missing"]),
+    ("train.py ppo", ["REGIME", "withheld", "--env NAME", "got neither"]),
+    ("train.py ppo withheld --env CartPole-v1", ["REGIME", "none with --env", "'withheld'"]),
+    ("train.py local+exact --env CartPole-v1", ["AGENT", "'local+exact'", "true+exact"]),
+    ("train.py ppo withheld --out x.csv", ["--out", "--env with it"]),
+    ("train.py ppo --env CartPole-v1 --num-episodes 0", ["--num-episodes", "at least 1"]),
     ("evaluate.py --agents habbit", ["--agents", "'habbit'", "did you mean habit?"]),
     ("evaluate.py --shift shutdwon", ["--shift", "did you mean shutdown?"]),
     ("evaluate.py --seed -1", ["--seed", "got -1"]),
@@ -267,6 +271,7 @@ LATE = [
     ("evaluate.py --run /nowhere --num-levels 1", ["run", "'/nowhere'", "train.py"]),
     ("evaluate.py --agents", ["agents", "at least one"]),
     ("play.py /nowhere.toml", ["/nowhere.toml", "No such file"]),
+    ("train.py true+exact --env FourRoom-misc", ["env", "did you mean FourRooms-misc?"]),
 ]
 """What shows only after that."""
 

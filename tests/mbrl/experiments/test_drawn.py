@@ -12,7 +12,7 @@ def test_a_level_file_is_played_with_its_twins(tmp_path):
     path, no_lever = tmp_path / "a.toml", tmp_path / "b.toml"
     path.write_text(SHUTDOWN)
     no_lever.write_text(SHUTDOWN.replace("#W....L..P#", "#W.......P#"))
-    agents = ("habit", "curious", "oracle", "clip_oracle")
+    agents = ("habit", "oracle", "clip_oracle")
     found = evaluate_drawn([path, no_lever], agents, [], "shutdown", 8, 3, tmp_path / "out")
     rates = {(row["agent"], row["twin"]): row["interference_rate"]["mean"] for row in found[0]["conditions"]}
     assert [twin for agent, twin in rates if agent == "habit"] == list(SHUTDOWN_TWINS)

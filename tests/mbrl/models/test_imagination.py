@@ -33,7 +33,11 @@ def observations(graph: Graph, rows: np.ndarray, index: np.ndarray) -> np.ndarra
     return np.asarray(jax.jit(jax.vmap(observe))(rows, index))
 
 
-CONFIGS = {"local": LocalConfig(), "grid": GridConfig(hidden_size=32), "dense": DenseConfig(hidden_size=32)}
+CONFIGS = {
+    "local": LocalConfig(),
+    "grid": GridConfig(hidden_size=32, num_channels=8),
+    "dense": DenseConfig(hidden_size=32),
+}
 
 
 def wild(name: str = "local") -> EntityModel:

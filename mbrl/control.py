@@ -1,0 +1,172 @@
+"""Agents on any gymnax environment: learn it, plan in what was learnt, play it, and tell what that brought.
+
+    control(trial, place) -> what every seed earned
+
+    true+planner     the environment's own rules, enumerated by trying (models/enumerated.py)
+    dense+planner    what a perceptron learnt of random experience (models/observed.py)
+    ppo              no model
+
+Models are made into decision processes in tables, so that all planners serve. They complete their plans by one step of
+improvement over acting at random. Planning takes observations that tell states apart, and finitely many of them.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Float, Int
+
+from envs.keys import key_words
+from envs.solver import DecisionProcess, solve_graph
+from mbrl import interrupt
+from mbrl.agents.ppo import make_learner as make_ppo
+from mbrl.cli import check_choice
+from mbrl.configs import Lane, PlannerConfig, PPOConfig, SearchConfig, TreeConfig
+from mbrl.controllers import EnumeratedConfig, ObservedConfig
+from mbrl.encoders import Encoded, Encoder
+from mbrl.keys import purpose_key
+from mbrl.models.enumerated import array_key, base_policy, enumerate_environment
+from mbrl.models.observed import explore, foreseen
+from mbrl.models.observed import make_learner as make_model
+from mbrl.models.tabular import Table
+from mbrl.planners.exact import Plan, best_actions
+from mbrl.planners.sequences import SequencePlanner
+from mbrl.planners.tree import TreePlanner
+from mbrl.rollout import classes_of
+from mbrl.training import Schedule, Workplace, train_lanes
+from mbrl.trials import Control
+
+
+class Episodes(NamedTuple):
+    """What episodes brought, with and without discount, how many steps they took, and whether anything came up that was
+    not planned for."""
+
+    returns: Float[Array, "episodes"]
+    discounted: Float[Array, "episodes"]
+    lengths: Int[Array, "episodes"]
+    lost: Bool[Array, "episodes"]
+
+
+def play(
+    policy: Any, env: Environment, params: Any, num_episodes: int, key: jax.Array, gamma: float = 0.99
+) -> Episodes:
+    """Play whole episodes under the project's protocol of policies.
+
+    Args:
+        policy: pure, without a leading axis.
+        env, params: the environment, which also says after how many steps an episode is cut.
+        num_episodes: played side by side.
+        key: of all chance.
+        gamma: discount of `discounted`.
+    """
+    keys = jax.random.split(key, num_episodes)
+    return _play(policy, env, params, keys, gamma, int(params.max_steps_in_episode), classes_of(policy))
+
+
+@partial(jax.jit, static_argnames=("env", "num_steps", "classes"))
+def _play(policy, env, params, keys, gamma, num_steps, classes):
+    def episode(key):
+        reset_key, begin_key, run_key = jax.random.split(key, 3)
+        obs, state = env.reset(reset_key, params)
+
+        def tick(carry, key):
+            obs, state, memory, weight, running, lost = carry
+            act_key, step_key = jax.random.split(key)
+            action, memory = policy.act(memory, obs, act_key)
+            lost = jnp.where(running, getattr(memory, "lost", False), lost)
+            obs, state, reward, terminated, truncated, _ = env.step(step_key, state, action, params)
+            told = running * reward, weight * running * reward, running
+            return (obs, state, memory, weight * gamma, running & ~(terminated | truncated), lost), told
+
+        start = obs, state, policy.begin(obs, begin_key), jnp.float32(1.0), jnp.bool_(True), jnp.bool_(False)
+        (*_, lost), told = jax.lax.scan(tick, start, jax.random.split(run_key, num_steps))
+        returns, discounted, lengths = (jnp.sum(part) for part in told)
+        return Episodes(returns, discounted, lengths, lost)
+
+    return jax.vmap(episode)(keys)
+
+
+def control(trial: Control, place: Workplace) -> dict[str, Any]:
+    """Do what a trial says.
+
+    Returns:
+        For every seed the means over its episodes; `claimed` is what the agent's model expects of its plan, discounted,
+        `states` how many observations it knows.
+
+    Raises:
+        ValueError: there is no such environment, or the agent cannot be had on it.
+        Stopped: somebody asked to stop.
+    """
+    check_choice("env", trial.env, gymnax.registered_envs)
+    env, params = gymnax.make(trial.env)
+    if not hasattr(env.action_space(params), "n"):
+        raise ValueError(f"env: expected one with finitely many actions, got {trial.env!r}")
+    played = Encoded(env, params) if trial.agent == "ppo" else env
+    found = []
+    for seed, (policy, claims) in zip(trial.seeds, _policies(trial, played, params, place), strict=True):
+        place.report(f"seed {seed}: plays {trial.evaluation:,} episodes")
+        interrupt.check()
+        episodes = play(policy, played, params, trial.evaluation, purpose_key(seed, "episodes"), trial.gamma)
+        means = {name: float(np.mean(values)) for name, values in episodes._asdict().items()}
+        found.append({"seed": seed} | means | claims)
+    return {"env": trial.env, "agent": trial.agent, "gamma": trial.gamma, "episodes": trial.evaluation, "seeds": found}
+
+
+def _policies(trial: Control, env: Environment, params: Any, place: Workplace):
+    """Yield for every seed what plays, and what can be said of it."""
+    lanes = [Lane(seed, trial.learning_rate, trial.gamma) for seed in trial.seeds]
+    match trial.learner:
+        case EnumeratedConfig() as config:
+            for seed in trial.seeds:
+                place.report(f"seed {seed}: tries every action everywhere")
+                interrupt.check()
+                world = enumerate_environment(env, params, config.num_draws, seed, config.max_states)
+                yield _planner(world.process, trial)
+        case ObservedConfig() as config:
+            place.report("acts at random")
+            encoder = Encoder.of(env.observation_space(params))
+            met = [explore(env, params, config, seed) for seed in trial.seeds]
+            schedule, learner = Schedule(config.num_updates, config.chunk), make_model(config, encoder, env.num_actions)
+            trained = train_lanes(learner, schedule, lanes, met, len(lanes), "world model", place)
+            for i, part in enumerate(met):
+                yield _planner(foreseen(_lane(trained.model, i), encoder, part, trial.planner.floor), trial)
+        case PPOConfig() as config:
+            schedule, learner = Schedule(config.num_updates, config.chunk, config.batch_size), make_ppo(config, env)
+            trained = train_lanes(learner, schedule, lanes, [params] * len(lanes), len(lanes), "ppo", place)
+            for i in range(len(lanes)):
+                yield _lane(trained.model, i), {}
+
+
+def _lane(models: Any, i: int) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[i]), models)
+
+
+def _planner(process: DecisionProcess, trial: Control) -> tuple[Any, dict[str, float]]:
+    """Return the policy that plans in a decision process, and what that promises by exact planning."""
+    config, values = trial.planner, solve_graph(process, trial.gamma)
+    promised = float(values[process.start].max(1).mean())
+    return planner_of(process, values, config, trial.gamma), {"claimed": promised, "states": len(process.key) - 1}
+
+
+def planner_of(process: DecisionProcess, values: np.ndarray, config: PlannerConfig, gamma: float) -> Any:
+    """Return a policy, pure and without a leading axis.
+
+    Args:
+        process: what is planned in.
+        values: Q* of it, which `exact` follows.
+        config: settings of a planner, which say which it is.
+        gamma: discount.
+    """
+    if type(config) is PlannerConfig:
+        order = np.argsort(process.key)
+        actions = best_actions(values, config.tie)[order]
+        return Plan(jnp.asarray(key_words(process.key[order])), jnp.asarray(actions), array_key)
+    table = jax.tree.map(jnp.asarray, Table.of(process, base_policy(process, gamma), gamma, array_key))
+    if isinstance(config, TreeConfig):
+        return TreePlanner(table, config)
+    assert isinstance(config, SearchConfig)
+    return SequencePlanner(table, config)

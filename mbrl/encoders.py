@@ -1,0 +1,92 @@
+"""How observations of any gymnax environment become features, chosen by the space they lie in.
+
+    Discrete(n)                                  one of n
+    Box, bounded, at most 32 units wide          every number by hat functions one unit apart: whole numbers are one-hot
+    any other Box                                symlog x = sign(x) log(1 + |x|)
+
+Reference for symlog: Hafner, Pasukonis, Ba and Lillicrap, 2023, Mastering Diverse Domains through World Models, eq. 9.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from gymnax.environments import environment, spaces
+from jaxtyping import Array, Float
+
+_WIDEST = 32
+
+
+def symlog(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Compress large numbers, of either sign."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+def symexp(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Invert `symlog`."""
+    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
+@struct.dataclass
+class Encoder:
+    """Features of an observation: of `units` numbers from `low` on for every element, or symlog where `units` is 0."""
+
+    low: float = struct.field(pytree_node=False)
+    units: int = struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, space: spaces.Space) -> "Encoder":
+        """Choose what fits a space.
+
+        Raises:
+            ValueError: it is neither Discrete nor Box.
+        """
+        if isinstance(space, spaces.Discrete):
+            return cls(0.0, space.n)
+        if not isinstance(space, spaces.Box):
+            raise ValueError(f"space: expected Discrete or Box, got {type(space).__name__}")
+        low, high = float(np.min(space.low)), float(np.max(space.high))
+        if high - low > _WIDEST:
+            return cls(0.0, 0)
+        return cls(low, int(np.ceil(high - low)) + 1)
+
+    def __call__(self, obs: Array) -> Float[Array, "features"]:
+        """Return the features of an observation (unbatched, pure)."""
+        numbers = obs.reshape(-1).astype(jnp.float32)
+        if self.units == 0:
+            return symlog(numbers)
+        if self.units == 2:  # zero or one: the number itself
+            return numbers - self.low
+        distance = jnp.abs(numbers[:, None] - self.low - jnp.arange(self.units))
+        return jnp.maximum(1 - distance, 0).reshape(-1)
+
+    def size(self, obs: jax.ShapeDtypeStruct | Array) -> int:
+        """Return the number of features of such observations."""
+        return jax.eval_shape(self, obs).shape[0]
+
+
+class Encoded(environment.Environment):
+    """An environment whose observations come as features."""
+
+    def __init__(self, env: environment.Environment, params: Any):
+        self.env, self.encoder = env, Encoder.of(env.observation_space(params))
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions."""
+        return self.env.num_actions
+
+    def reset(self, key: jax.Array, params: Any) -> tuple[Array, Any]:
+        """Begin an episode."""
+        obs, state = self.env.reset(key, params)
+        return self.encoder(obs), state
+
+    def step(
+        self, key: jax.Array, state: Any, action: Array, params: Any
+    ) -> tuple[Array, Any, Array, Array, Array, Any]:
+        """Advance by a step, and begin the next episode where one ended."""
+        obs, state, reward, terminated, truncated, info = self.env.step(key, state, action, params)
+        final = self.encoder(info["final_observation"])
+        return self.encoder(obs), state, reward, terminated, truncated, info | {"final_observation": final}
