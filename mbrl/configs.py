@@ -193,7 +193,7 @@ class TreeConfig(PlannerConfig):
     horizon: int = 64
     bootstrap: bool = True
     base_share: float = 0.2
-    exploration: float = 4.0
+    exploration: float = 16.0
 
     def __post_init__(self):
         super().__post_init__()

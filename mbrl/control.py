@@ -73,19 +73,22 @@ def _play(policy, env, params, keys, gamma, num_steps, classes):
         reset_key, begin_key, run_key = jax.random.split(key, 3)
         obs, state = env.reset(reset_key, params)
 
-        def tick(carry, key):
-            obs, state, memory, weight, running, lost = carry
-            act_key, step_key = jax.random.split(key)
+        def tick(at):
+            obs, state, memory, told, weight, _ = at
+            act_key, step_key = jax.random.split(jax.random.fold_in(run_key, told.lengths))
             action, memory = policy.act(memory, obs, act_key)
-            lost = jnp.where(running, getattr(memory, "lost", False), lost)
             obs, state, reward, terminated, truncated, _ = env.step(step_key, state, action, params)
-            told = running * reward, weight * running * reward, running
-            return (obs, state, memory, weight * gamma, running & ~(terminated | truncated), lost), told
+            told = Episodes(
+                told.returns + reward,
+                told.discounted + weight * reward,
+                told.lengths + 1,
+                jnp.asarray(getattr(memory, "lost", False)),
+            )
+            return obs, state, memory, told, weight * gamma, ~(terminated | truncated)
 
-        start = obs, state, policy.begin(obs, begin_key), jnp.float32(1.0), jnp.bool_(True), jnp.bool_(False)
-        (*_, lost), told = jax.lax.scan(tick, start, jax.random.split(run_key, num_steps))
-        returns, discounted, lengths = (jnp.sum(part) for part in told)
-        return Episodes(returns, discounted, lengths, lost)
+        told = Episodes(jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.bool_(False))
+        start = obs, state, policy.begin(obs, begin_key), told, jnp.float32(1), jnp.bool_(True)
+        return jax.lax.while_loop(lambda at: at[-1] & (at[3].lengths < num_steps), tick, start)[3]
 
     return jax.vmap(episode)(keys)
 

@@ -4,28 +4,32 @@
 
 Nodes of choice and nodes of chance alternate: every outcome of an action is a branch of its own, with its exact
 probability, so that no lucky draw stands for all. A leaf is worth what the base policy brings from there, exactly
-(`bootstrap`), or nothing. Where to look next is decided by PUCT and means over simulations; what was found is then
-added up anew from the leaves, by the best action at choices and by probabilities at chances (full backups):
+(`bootstrap`), or nothing. Where to look next is decided by PUCT and means over simulations. What was found is then
+added up anew, as a graph: nodes of one state are one, and what was tried in any of them counts in all,
 
-    V(s) = max(V_base(s), maxₐ Q(s, a))     Q(s, a) = r + γ Σ p(s') V(s')     over what the tree holds, else V_base
+    V(s) ← max(V_base(s), maxₐ Q(s, a))     Q(s, a) ← r + γ Σ p(s') V(s')     over what was tried, else V_base
 
-so that every value is that of a policy that can be followed: the tree's, and then the base policy. That is left only
-for a gain of more than `tie`.
+as often as the horizon has ticks, so that every value is that of a policy that can be followed: the tree's, and then
+the base policy. That is left only for a gain of more than `tie`.
 
 References: Antonoglou et al., 2022, Planning in Stochastic Environments with a Learned Model (Stochastic MuZero), for
 the search, here without networks; Keller and Helmert, 2013, Trial-Based Heuristic Tree Search for Finite Horizon MDPs,
-for full backups; DeepMind et al., 2020, The DeepMind JAX Ecosystem (mctx).
+for full backups; Childs, Brodeur and Kocsis, 2008, Transpositions and Move Groups in Monte Carlo Tree Search, for nodes
+of one state; DeepMind et al., 2020, The DeepMind JAX Ecosystem (mctx).
 """
 
 import jax
 import jax.numpy as jnp
 import mctx
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt8
 
 from mbrl.configs import TreeConfig
 from mbrl.models.tabular import Table
 from mbrl.planners.exact import Lookup
+
+_NOWHERE = np.iinfo(np.int32).max
 
 
 def tree_search(
@@ -40,28 +44,40 @@ def tree_search(
         key: ties alone are drawn.
 
     Returns:
-        What each action brings, −∞ if it was not tried; and what the base policy brings. Either may be no number.
+        What each action brings, −∞ if it was not tried or is no number; and what the base policy brings, perhaps no
+        number.
     """
-    found = _grow(table, state, config, key).search_tree
-    node = jax.tree.map(lambda leaf: leaf[0], (found.parents, found.action_from_parent, found.embeddings))
-    parents, numbers, embeddings = node
-    chooses, states = embeddings.is_decision_node, embeddings.state_embedding
-    leaf, pairs = _worth(table, states, config), embeddings.afterstate_embedding
-    chance, expected = _chances(table, pairs, config)
-    value = jnp.where(chooses, leaf, expected)
+    found = jax.tree.map(lambda leaf: leaf[0], _grow(table, state, config, key).search_tree)
+    there, embeddings, actions = found.node_visits > 0, found.embeddings, table.num_actions
+    chooses, states = there & embeddings.is_decision_node, embeddings.state_embedding
+    tried, pairs = there & ~embeddings.is_decision_node, embeddings.afterstate_embedding
+    order = jnp.argsort(jnp.where(chooses, states, _NOWHERE))
+    ordered = jnp.where(chooses, states, _NOWHERE)[order]
 
-    def back(i, value):
-        n = len(value) - 1 - i
-        parent = parents[n]
-        number = jnp.where(chooses[n], numbers[n] - table.num_actions, 0)
-        added = value[parent] + config.gamma * chance[parent, number] * (value[n] - leaf[n])
-        better = jnp.where(jnp.isfinite(value[n]), jnp.fmax(value[parent], value[n]), value[parent])
-        new = jnp.where(chooses[n], added, better)
-        return jnp.where(parent >= 0, value.at[parent].set(new), value)
+    def node_of(state):  # the first node of a state, and whether there is one
+        place = jnp.minimum(jnp.searchsorted(ordered, state), len(ordered) - 1)
+        return order[place], ordered[place] == state
 
-    value = jax.lax.fori_loop(0, len(value) - 1, back, value)
-    first = jnp.where(parents == 0, numbers, table.num_actions)  # the action before each child of the root
-    return jnp.full(table.num_actions + 1, -jnp.inf).at[first].set(value)[:-1], leaf[0]
+    chance, child = _outcomes(table, pairs)
+    (below, known), worth = node_of(child), _worth(table, child, config)
+    above, _ = node_of(pairs // actions)
+    reward = table.reward.reshape(-1)[pairs]
+
+    def brought(value):
+        later = jnp.where(known, value[below], worth)
+        return reward + config.gamma * jnp.sum(jnp.where(chance > 0, chance * later, 0.0), axis=1)
+
+    leaf = _worth(table, states, config)
+
+    def back(_, value):
+        gained = brought(value)
+        gained = jnp.where(tried & jnp.isfinite(gained), gained, -jnp.inf)
+        return jnp.where(jnp.isnan(leaf), -jnp.inf, leaf).at[above].max(gained)
+
+    gained = brought(jax.lax.fori_loop(0, config.horizon - 1, back, leaf))
+    first = jnp.where(tried & (pairs // actions == state), pairs % actions, actions)
+    gained = jnp.where(jnp.isnan(gained), -jnp.inf, gained)
+    return jnp.full(actions + 1, -jnp.inf).at[first].max(gained)[:-1], leaf[0]
 
 
 def _worth(table: Table, state: Int[Array, "n"], config: TreeConfig) -> Float[Array, "n"]:
@@ -69,17 +85,13 @@ def _worth(table: Table, state: Int[Array, "n"], config: TreeConfig) -> Float[Ar
     return table.value[state] if config.bootstrap else jnp.zeros_like(table.value[state])
 
 
-def _chances(
-    table: Table, pair: Int[Array, "n"], config: TreeConfig
-) -> tuple[Float[Array, "n outcomes"], Float[Array, "n"]]:
-    """Return of pairs of state and action the probabilities of their outcomes, and the expected return of leaves."""
+def _outcomes(table: Table, pair: Int[Array, "n"]) -> tuple[Float[Array, "n outcomes"], Int[Array, "n outcomes"]]:
+    """Return of pairs the probabilities of outcomes, 0 where there is none, and the states."""
     outcome = table.first[pair][:, None] + jnp.arange(table.most)
     exists = outcome < table.first[pair + 1][:, None]
     outcome = jnp.where(exists, outcome, table.first[pair][:, None])
     before = jnp.where(jnp.arange(table.most) > 0, table.cumulative[outcome - 1], 0.0)
-    chance = jnp.where(exists, table.cumulative[outcome] - before, 0.0)
-    worth = jnp.where(exists, _worth(table, table.child[outcome], config), 0.0)
-    return chance, table.reward.reshape(-1)[pair] + config.gamma * jnp.sum(chance * worth, axis=1)
+    return jnp.where(exists, table.cumulative[outcome] - before, 0.0), table.child[outcome]
 
 
 def _grow(table: Table, state: Int[Array, ""], config: TreeConfig, key: jax.Array) -> mctx.PolicyOutput:
@@ -91,7 +103,9 @@ def _grow(table: Table, state: Int[Array, ""], config: TreeConfig, key: jax.Arra
 
     def choose(table, key, action, state):
         pair = state * table.num_actions + action
-        chance, expected = _chances(table, pair, config)
+        chance, child = _outcomes(table, pair)
+        worth = jnp.where(chance > 0, chance * _worth(table, child, config), 0.0)
+        expected = table.reward.reshape(-1)[pair] + config.gamma * jnp.sum(worth, axis=1)
         found = mctx.DecisionRecurrentFnOutput(chance_logits=jnp.log(chance), afterstate_value=_number(expected))
         return found, pair
 
