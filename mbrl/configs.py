@@ -218,8 +218,10 @@ def default_planner(agent: str) -> PlannerConfig:
 
 def agent_name(agent: str, planner: PlannerConfig) -> str:
     """Return an agent's name with those settings of its planner that are not the usual ones."""
-    mine, usual = asdict(planner), asdict(default_planner(agent))
-    return " ".join([agent, *(f"{name}={value:g}" for name, value in mine.items() if value != usual[name])])
+    usual = asdict(default_planner(agent))
+    changed = {name: value for name, value in asdict(planner).items() if value != usual[name]}
+    told = {name: str(value).lower() if isinstance(value, bool) else f"{value:g}" for name, value in changed.items()}
+    return " ".join([agent, *(f"{name}={value}" for name, value in told.items())])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mbrl.experiments.run import run_experiment, shared_trainings
 from mbrl.store import Store
 from tests.mbrl.experiments.tiny import TINY, quiet, read, trial_of
 
-SEARCH = SearchConfig(search="rollout", horizon=8, num_plans=4, num_draws=2)
+SEARCH = SearchConfig(search="rollout", horizon=8, bootstrap=True, num_plans=4, num_draws=2)
 NAME = "local+rollout horizon=8 num_plans=4 num_draws=2"
 SEARCHING = replace(
     TINY,
