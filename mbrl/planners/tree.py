@@ -5,9 +5,9 @@
 Nodes of choice and nodes of chance alternate: every outcome of an action is a branch of its own, with its exact
 probability, so that no lucky draw stands for all. A leaf is worth what the base policy brings from there, exactly
 (`bootstrap`), or nothing. Where to look next is decided by PUCT and means over simulations. What was found is then
-added up anew, as a graph: nodes of one state are one, and what was tried in any of them counts in all,
+added up anew, as a graph: nodes of one state are one, and all that can be done in a state is looked at one tick ahead,
 
-    V(s) ← max(V_base(s), maxₐ Q(s, a))     Q(s, a) ← r + γ Σ p(s') V(s')     over what was tried, else V_base
+    V(s) ← max(V_base(s), maxₐ Q(s, a))     Q(s, a) ← r + γ Σ p(s') V(s')     in the tree, and V_base beyond it
 
 as often as the horizon has ticks, so that every value is that of a policy that can be followed: the tree's, and then
 the base policy. That is left only for a gain of more than `tie`.
@@ -44,40 +44,31 @@ def tree_search(
         key: ties alone are drawn.
 
     Returns:
-        What each action brings, −∞ if it was not tried or is no number; and what the base policy brings, perhaps no
-        number.
+        What each action brings, −∞ if that is no number; and what the base policy brings, perhaps no number.
     """
     found = jax.tree.map(lambda leaf: leaf[0], _grow(table, state, config, key).search_tree)
-    there, embeddings, actions = found.node_visits > 0, found.embeddings, table.num_actions
-    chooses, states = there & embeddings.is_decision_node, embeddings.state_embedding
-    tried, pairs = there & ~embeddings.is_decision_node, embeddings.afterstate_embedding
-    order = jnp.argsort(jnp.where(chooses, states, _NOWHERE))
-    ordered = jnp.where(chooses, states, _NOWHERE)[order]
+    chooses = (found.node_visits > 0) & found.embeddings.is_decision_node
+    states = jnp.where(chooses, found.embeddings.state_embedding, _NOWHERE)
+    order = jnp.argsort(states)
+    nodes = states[order]  # sorted, so that those of one state are neighbours, of which the first stands for all
+    known = jnp.minimum(nodes, len(table.base) - 1)
 
-    def node_of(state):  # the first node of a state, and whether there is one
-        place = jnp.minimum(jnp.searchsorted(ordered, state), len(ordered) - 1)
-        return order[place], ordered[place] == state
-
-    chance, child = _outcomes(table, pairs)
-    (below, known), worth = node_of(child), _worth(table, child, config)
-    above, _ = node_of(pairs // actions)
-    reward = table.reward.reshape(-1)[pairs]
+    pairs = known[:, None] * table.num_actions + jnp.arange(table.num_actions)
+    chance, child = jax.vmap(lambda pair: _outcomes(table, pair))(pairs)
+    below = jnp.minimum(jnp.searchsorted(nodes, child), len(nodes) - 1)
+    is_node, worth = nodes[below] == child, _worth(table, child, config)
+    leaf, reward = _worth(table, known, config), table.reward[known]
 
     def brought(value):
-        later = jnp.where(known, value[below], worth)
-        return reward + config.gamma * jnp.sum(jnp.where(chance > 0, chance * later, 0.0), axis=1)
-
-    leaf = _worth(table, states, config)
+        later = jnp.where(is_node, value[below], worth)
+        gained = reward + config.gamma * jnp.sum(jnp.where(chance > 0, chance * later, 0.0), axis=-1)
+        return jnp.where(jnp.isnan(gained), -jnp.inf, gained)
 
     def back(_, value):
-        gained = brought(value)
-        gained = jnp.where(tried & jnp.isfinite(gained), gained, -jnp.inf)
-        return jnp.where(jnp.isnan(leaf), -jnp.inf, leaf).at[above].max(gained)
+        return jnp.maximum(jnp.where(jnp.isnan(leaf), -jnp.inf, leaf), jnp.max(brought(value), axis=1))
 
-    gained = brought(jax.lax.fori_loop(0, config.horizon - 1, back, leaf))
-    first = jnp.where(tried & (pairs // actions == state), pairs % actions, actions)
-    gained = jnp.where(jnp.isnan(gained), -jnp.inf, gained)
-    return jnp.full(actions + 1, -jnp.inf).at[first].max(gained)[:-1], leaf[0]
+    root = jnp.searchsorted(nodes, state)
+    return brought(jax.lax.fori_loop(0, config.horizon - 1, back, leaf))[root], leaf[root]
 
 
 def _worth(table: Table, state: Int[Array, "n"], config: TreeConfig) -> Float[Array, "n"]:
