@@ -24,6 +24,8 @@ import optax
 from flax import nnx, struct
 from jaxtyping import Array, Float, Int
 
+from mbrl.types import Rates
+
 
 def orthogonal(key: jax.Array, shape: tuple[int, ...], scale: float = 1.0) -> Float[Array, "..."]:
     """Draw a matrix with orthonormal rows or columns, times `scale` (Saxe, McClelland and Ganguli, 2014).
@@ -94,6 +96,14 @@ class TrainState:
             opt_state=opt_state,
             step=self.step + 1,
         )
+
+
+class FitState(NamedTuple):
+    """A model in training; `key` and `rates` are constant, step i draws its batch by `fold_in(key, i)`."""
+
+    train: TrainState
+    key: jax.Array
+    rates: Rates
 
 
 class Categorical(NamedTuple):

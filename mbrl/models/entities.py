@@ -18,7 +18,7 @@ Each distinct input is trained on once, with a weight (labels.py), and evaluated
 
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from envs.packing import bucket, pad_rows
 from mbrl.configs import LocalConfig
 from mbrl.models.heads import make_head, view_of
 from mbrl.models.labels import HEADS, HeadData
-from mbrl.networks import TrainState
+from mbrl.networks import FitState, TrainState
 from mbrl.types import Learner, Rates
 
 _STAGES = (
@@ -82,14 +82,6 @@ def head_loss(head: str, outputs: Array, targets: Array, mask: Array) -> Float[A
         return loss
     bits = optax.sigmoid_binary_cross_entropy(outputs[:, classes:], targets[:, classes:])
     return loss + jnp.sum(bits * mask[:, classes:], axis=1)
-
-
-class FitState(NamedTuple):
-    """A model in training; `key` and `rates` are constant, step i draws its batch by `fold_in(key, i)`."""
-
-    train: TrainState
-    key: jax.Array
-    rates: Rates
 
 
 @cache

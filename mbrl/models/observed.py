@@ -28,7 +28,7 @@ from mbrl.controllers import ObservedConfig
 from mbrl.encoders import Encoder
 from mbrl.keys import purpose_key
 from mbrl.models.enumerated import END, array_keys
-from mbrl.networks import MLP, TrainState
+from mbrl.networks import MLP, FitState, TrainState
 from mbrl.types import Learner, Rates
 
 
@@ -108,14 +108,6 @@ class ObservedModel(nnx.Module):
     def __call__(self, features: Float[Array, "features"], action: Int[Array, ""]) -> Float[Array, "outcomes"]:
         """Return the logits (unbatched)."""
         return self.mlp(jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions)]))
-
-
-class FitState(NamedTuple):
-    """A model in training; `key` and `rates` are constant, step i draws its batch by `fold_in(key, i)`."""
-
-    train: TrainState
-    key: jax.Array
-    rates: Rates
 
 
 @cache
