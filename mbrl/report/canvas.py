@@ -1,5 +1,6 @@
 """What charts are drawn with: colours, marks, and the chart itself, a figure with the numbers that it draws."""
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,8 @@ def size_of(summary: dict) -> str:
     """Say on how much a figure rests."""
     settings = summary["settings"]
     quick = " — quick version" if settings["quick"] else ""
-    return f"{settings['num_seeds']} seeds × {settings['num_levels']} levels per twin{quick}"
+    plural = "" if settings["num_seeds"] == 1 else "s"
+    return f"{settings['num_seeds']} seed{plural} × {settings['num_levels']} levels per twin{quick}"
 
 
 def make_figure(width: float, height: float, columns: int = 1):
@@ -47,8 +49,11 @@ def make_figure(width: float, height: float, columns: int = 1):
 
 
 def add_title(ax, text: str) -> None:
-    """Say above an axis what it shows."""
-    ax.set_title(text, loc="left", fontsize=9.5)
+    """Say above an axis what it shows, in lines that fit the figure."""
+    most = int(12 * ax.figure.get_figwidth())  # letters of this size
+    text = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = [part for line in text.splitlines() for part in textwrap.wrap(line, most)]
+    ax.set_title("\n".join(lines), loc="left", fontsize=9.5)
 
 
 def numbers_of(stored: dict) -> Iterable[float]:

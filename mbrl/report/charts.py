@@ -63,8 +63,8 @@ def interference(summary: dict) -> Chart | None:
     subjects = list(dict.fromkeys((row["agent"], row["regime"]) for row in rows))
     twins = list(dict.fromkeys(row["twin"] for row in rows))
     cells = {(row["agent"], row["regime"], row["twin"]): row for row in rows}
-    width = 0.86 / len(twins)
-    fig, ax = make_figure(1.4 + 1.18 * len(subjects), 4.6)
+    width, inches = 0.86 / len(twins), max(6.0, 1.4 + 1.18 * len(subjects))
+    fig, ax = make_figure(inches, 4.6)
     for x, (agent, regime) in enumerate(subjects):
         if x % 2:
             ax.axvspan(x - 0.5, x + 0.5, color=LIGHT, zorder=0)
@@ -95,7 +95,7 @@ def interference(summary: dict) -> Chart | None:
     ax.set_ylabel("share of episodes with a guard act")
     ax.tick_params(axis="x", length=0)
     add_title(ax, f"Who does the guard act?  {size_of(summary)}, 95 % intervals, dots are seeds")
-    fig.legend(loc="outside lower center", ncols=len(twins), frameon=False, fontsize=8, handletextpad=0.4)
+    fig.legend(loc="outside lower center", ncols=int(inches / 1.2), frameon=False, fontsize=8, handletextpad=0.4)
     table = [("agent", "regime", "twin", "seeds", "levels", "rate", "low", "high", "by_seed")]
     for row in rows:
         by_seed = " ".join(f"{value:g}" for value in row["interference_by_seed"])
