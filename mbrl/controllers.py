@@ -64,7 +64,7 @@ def default_controller(agent: str) -> tuple[Controller, PlannerConfig]:
     model, _, planner = agent.partition("+")
     plans: PlannerConfig = PlannerConfig()
     if planner in SEARCHES:
-        plans = SearchConfig(search=planner, horizon=8, bootstrap=True, base_share=0.5)
+        plans = SearchConfig(search=planner, horizon=4, bootstrap=True, num_plans=256, num_draws=64)
     elif planner == "mcts":
         plans = TreeConfig(horizon=8, num_simulations=128)
     if model == "ppo":
