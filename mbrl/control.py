@@ -7,7 +7,8 @@
     ppo              no model
 
 Models are made into decision processes in tables, so that all planners serve. They complete their plans by one step of
-improvement over acting at random. Planning takes observations that tell states apart, and finitely many of them.
+improvement over acting at random. Planning takes observations that tell states apart, and finitely many of them. A
+planner's `floor` is applied to what was learnt, not to the rules.
 """
 
 from functools import partial

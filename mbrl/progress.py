@@ -10,7 +10,16 @@ from rich.markup import escape
 
 from mbrl.trials import Trial
 
-WEIGHTS = {"drawing": 1.0, "references": 2.0, "audit": 2.0, "local": 5.0, "grid": 20.0, "dense": 20.0, "ppo": 8.0}
+WEIGHTS = {
+    "drawing": 1.0,
+    "references": 2.0,
+    "audit": 2.0,
+    "true": 1.0,
+    "local": 5.0,
+    "grid": 20.0,
+    "dense": 20.0,
+    "ppo": 8.0,
+}
 """How long trials take, beside each other; from these the time that is left is guessed."""
 
 
@@ -82,4 +91,4 @@ class Progress:
 def weight(trial: Trial) -> float:
     """Return how long a trial takes, in no unit."""
     kind = getattr(trial, "agent", type(trial).__name__.lower())
-    return WEIGHTS.get(kind.partition("+")[0], 1.0) * len(getattr(trial, "seeds", (0,)))
+    return WEIGHTS[kind.partition("+")[0]] * len(getattr(trial, "seeds", (0,)))

@@ -112,10 +112,7 @@ class ObservedModel(nnx.Module):
 
 @cache
 def make_learner(config: ObservedConfig, encoder: Encoder, num_actions: int) -> Learner:
-    """Make the verbs of training on stacked experience (see `stack_met`).
-
-    L = −E[log q(s' | s, a)] + E[½ (r − r̂(s, a))²]
-    """
+    """Make the verbs of training on stacked experience (see `stack_met`): L = −E[log q(outcome | obs, action)]."""
 
     def optimizer(rates: Rates) -> optax.GradientTransformation:
         return optax.adam(optax.cosine_decay_schedule(rates.learning_rate, config.num_steps, 0.02))

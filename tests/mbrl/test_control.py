@@ -4,6 +4,7 @@ import envs  # noqa: F401  isort: skip  (before JAX starts)
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,18 +56,28 @@ def test_environments_without_actions_to_choose_from_are_refused(tmp_path):
         control(trial("true+exact", "Pendulum-v1"), Workplace(tmp_path))
 
 
-OPTIMUM = {"FourRooms-misc": 0.7745, "FrozenLake-misc": None, "Catch-bsuite": 0.99**8, "DeepSea-bsuite": None}
+OPTIMUM = {
+    "FourRooms-misc": ("discounted", 0.7745),
+    "FrozenLake-misc": ("returns", 0.744),
+    "Catch-bsuite": ("returns", 1.0),
+    "DeepSea-bsuite": ("returns", 0.99),
+}
+
+
+def earned(agent: str, env: str, place: Path) -> float:
+    seeds = control(trial(agent, env, episodes=512, seeds=(0, 1)), Workplace(place / agent))["seeds"]
+    return float(np.mean([seed[OPTIMUM[env][0]] for seed in seeds]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("env", OPTIMUM)
-@pytest.mark.parametrize("planner", PLANNERS)
+def test_exact_planning_with_the_rules_earns_the_optimum(env, tmp_path):
+    """Within 4 % of FrozenLake's, where 1,024 episodes have a standard error of 1.4 %, and 2 % of the others'."""
+    assert earned("true+exact", env, tmp_path) == pytest.approx(OPTIMUM[env][1], rel=0.04 if "Lake" in env else 0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", OPTIMUM)
+@pytest.mark.parametrize("planner", PLANNERS[1:])
 def test_every_planner_with_the_rules_is_within_two_percent_of_exact(env, planner, tmp_path):
-    exact, mine = (
-        control(trial(f"true+{name}", env, episodes=512, seeds=(0, 1)), Workplace(tmp_path / name))
-        for name in ("exact", planner)
-    )
-    best, found = (np.mean([seed["discounted"] for seed in each["seeds"]]) for each in (exact, mine))
-    assert found > 0.98 * best, (found, best)
-    if OPTIMUM[env]:
-        assert best == pytest.approx(OPTIMUM[env], rel=0.02)
+    assert earned(f"true+{planner}", env, tmp_path) > 0.98 * earned("true+exact", env, tmp_path)
