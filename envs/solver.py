@@ -40,10 +40,12 @@ _COMMON_SIZE = (7, 11, 1, 2)  # (height, width, crates, movers): few different s
 class Edges:
     """Outcomes of `n` states under every action: `e` rows, those of one state and action together.
 
-    `parent` is `state · 5 + action`; `rows` are the next states (see `pack`); `reward` is the expected one, `[n, 5]`.
+    `parent` is `state · 5 + action`; `child` the next state's number among `rows` (see `pack`), which may hold a state
+    twice; `reward` is the expected one, `[n, 5]`.
     """
 
     parent: np.ndarray
+    child: np.ndarray
     rows: np.ndarray
     probability: np.ndarray
     reward: np.ndarray
@@ -106,7 +108,7 @@ def true_outcomes(mobility: float = MOBILITY, count_clips: bool = False) -> Outc
         kept = np.broadcast_to(probability[:, None, :] > 0, next_rows.shape[:3])
         parent = np.nonzero(kept.reshape(count * NUM_ACTIONS, -1))[0]
         weights = np.broadcast_to(probability[:, None, :], kept.shape)
-        return Edges(parent, next_rows[kept], weights[kept], (reward * weights).sum(-1))
+        return Edges(parent, np.arange(len(parent)), next_rows[kept], weights[kept], (reward * weights).sum(-1))
 
     return outcomes
 
@@ -164,16 +166,18 @@ def enumerate_states(
         for i in range(0, len(rows), _CHUNKS[-1]):
             here, at = rows[i : i + _CHUNKS[-1]], level[i : i + _CHUNKS[-1]]
             edges = outcomes(bank, here, at)
-            edge_key = keys.of_rows(edges.rows, at[edges.parent // NUM_ACTIONS])
-            number, first = KeyIndex().find_or_add(edge_key)
-            counts, number, probability, reward = _merge(edges, number, len(here), floor)
-            edge = first[number]  # Only what is kept is looked up: nothing beyond a dropped outcome is enumerated.
-            child, fresh = known.find_or_add(edge_key[edge])
+            row_level = np.zeros(len(edges.rows), np.int32)
+            row_level[edges.child] = at[edges.parent // NUM_ACTIONS]
+            row_key = keys.of_rows(edges.rows, row_level)
+            number, first = KeyIndex().find_or_add(row_key)
+            counts, number, probability, reward = _merge(edges, number[edges.child], len(here), floor)
+            row = first[number]  # Only what is kept is looked up: nothing beyond a dropped outcome is enumerated.
+            child, fresh = known.find_or_add(row_key[row])
             parts.append((counts, child, probability, reward))
-            edge = edge[fresh]
-            found_rows.append(edges.rows[edge])
-            found_level.append(at[edges.parent[edge] // NUM_ACTIONS])
-            found_key.append(edge_key[edge])
+            row = row[fresh]
+            found_rows.append(edges.rows[row])
+            found_level.append(row_level[row])
+            found_key.append(row_key[row])
             if len(known) > max_states:
                 raise ValueError(f"level: more than {max_states} reachable states, beyond the solver's budget")
         rows, level = np.concatenate(found_rows), np.concatenate(found_level)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mbrl.cli import check_choice, check_flag, check_positive_int, check_positive_ints, check_range, check_seed
 
-VERSIONS = {"rules": 1, "levels": 4, "models": 4, "agents": 6, "planners": 5, "metrics": 4}
+VERSIONS = {"rules": 1, "levels": 4, "models": 4, "agents": 6, "planners": 6, "metrics": 4}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
 then no longer count."""
 LARGEST = 2**40

@@ -4,6 +4,8 @@
 
     true+planner     the environment's own rules, enumerated by trying (models/enumerated.py)
     dense+planner    what a perceptron learnt of random experience (models/observed.py)
+    latent+mcts      a model of values, learnt while searching in it (agents/muzero.py)
+    dreamer          an actor that learns in the imagination of a recurrent model (agents/dreamer.py)
     ppo              no model
 
 Models are made into decision processes in tables, so that all planners serve. They complete their plans by one step of
@@ -24,10 +26,12 @@ from jaxtyping import Array, Bool, Float, Int
 from envs.keys import key_words
 from envs.solver import DecisionProcess, solve_graph
 from mbrl import interrupt
+from mbrl.agents.dreamer import make_learner as make_dreamer
+from mbrl.agents.muzero import make_learner as make_latent
 from mbrl.agents.ppo import make_learner as make_ppo
 from mbrl.cli import check_choice
 from mbrl.configs import Lane, PlannerConfig, PPOConfig, SearchConfig, TreeConfig
-from mbrl.controllers import EnumeratedConfig, ObservedConfig
+from mbrl.controllers import DreamerConfig, EnumeratedConfig, LatentConfig, ObservedConfig
 from mbrl.encoders import Encoded, Encoder
 from mbrl.keys import purpose_key
 from mbrl.models.enumerated import array_key, base_policy, enumerate_environment
@@ -40,6 +44,7 @@ from mbrl.planners.tree import TreePlanner
 from mbrl.rollout import classes_of
 from mbrl.training import Schedule, Workplace, train_lanes
 from mbrl.trials import Control
+from mbrl.types import Learner
 
 
 class Episodes(NamedTuple):
@@ -109,7 +114,7 @@ def control(trial: Control, place: Workplace) -> dict[str, Any]:
     env, params = gymnax.make(trial.env)
     if not hasattr(env.action_space(params), "n"):
         raise ValueError(f"env: expected one with finitely many actions, got {trial.env!r}")
-    played = Encoded(env, params) if trial.agent == "ppo" else env
+    played = env if isinstance(trial.learner, EnumeratedConfig | ObservedConfig) else Encoded(env, params)
     found = []
     for seed, (policy, claims) in zip(trial.seeds, _policies(trial, played, params, place), strict=True):
         place.report(f"seed {seed}: plays {trial.evaluation:,} episodes")
@@ -138,11 +143,20 @@ def _policies(trial: Control, env: Environment, params: Any, place: Workplace):
             trained = train_lanes(learner, schedule, lanes, met, len(lanes), "world model", place)
             for i, part in enumerate(met):
                 yield _planner(foreseen(_lane(trained.model, i), encoder, part, trial.planner.floor), trial)
-        case PPOConfig() as config:
-            schedule, learner = Schedule(config.num_updates, config.chunk, config.batch_size), make_ppo(config, env)
-            trained = train_lanes(learner, schedule, lanes, [params] * len(lanes), len(lanes), "ppo", place)
+        case PPOConfig() | DreamerConfig() | LatentConfig() as config:
+            schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)
+            learner = _learner(config, trial.planner, env)
+            trained = train_lanes(learner, schedule, lanes, [params] * len(lanes), len(lanes), trial.agent, place)
             for i in range(len(lanes)):
                 yield _lane(trained.model, i), {}
+
+
+def _learner(config: PPOConfig | DreamerConfig | LatentConfig, planner: PlannerConfig, env: Environment) -> Learner:
+    """Return how an agent learns that acts as it learns."""
+    if isinstance(config, LatentConfig):
+        assert isinstance(planner, TreeConfig)
+        return make_latent(config, planner.num_simulations, env)
+    return make_ppo(config, env) if isinstance(config, PPOConfig) else make_dreamer(config, env)
 
 
 def _lane(models: Any, i: int) -> Any:

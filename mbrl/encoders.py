@@ -1,10 +1,8 @@
 """How observations of any gymnax environment become features, chosen by the space they lie in.
 
-    Discrete(n)                                  one of n
-    Box, bounded, at most 32 units wide          every number by hat functions one unit apart: whole numbers are one-hot
-    any other Box                                symlog x = sign(x) log(1 + |x|)
-
-Reference for symlog: Hafner, Pasukonis, Ba and Lillicrap, 2023, Mastering Diverse Domains through World Models, eq. 9.
+Discrete(n)                                  one of n
+Box, bounded, at most 32 units wide          every number by hat functions one unit apart: whole numbers are one-hot
+any other Box                                symlog, see scales.py
 """
 
 from typing import Any
@@ -16,17 +14,9 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array, Float
 
+from mbrl.scales import symlog
+
 _WIDEST = 32
-
-
-def symlog(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Compress large numbers, of either sign."""
-    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
-
-
-def symexp(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Invert `symlog`."""
-    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
 
 
 @struct.dataclass

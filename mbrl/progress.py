@@ -19,6 +19,8 @@ WEIGHTS = {
     "grid": 20.0,
     "dense": 20.0,
     "ppo": 8.0,
+    "dreamer": 20.0,
+    "latent": 20.0,
 }
 """How long trials take, beside each other; from these the time that is left is guessed."""
 

@@ -1,4 +1,4 @@
-"""Measure speed: of the environment against gymnax's Breakout, of exact planning, of reports of many episodes."""
+"""Measure speed: of the environment against gymnax's Breakout, of models, planners and PPO, of reports."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,15 @@ from mbrl.cli import check_choice, check_positive_int, check_seed, one_line_erro
 class Settings:
     """Measure speed, compilation left out: the median of repeats."""
 
-    what: tyro.conf.Positional[str]
-    """env: environment steps a second beside gymnax's Breakout-MinAtar; plan: levels planned exactly a second;
-    report: seconds, memory and size of a report of made-up scores, with the episodes of results/demo"""
+    what: tyro.conf.Positional[tuple[str, ...]]
+    """one or more of: env: environment steps a second beside gymnax's Breakout-MinAtar; models: steps imagined a second
+    beside what matrix products alone would take; planners: decisions a second; ppo: steps trained a second beside a
+    plain loop; plan: levels planned exactly a second; report: seconds, memory and size of a report of made-up scores,
+    with the episodes of results/demo"""
     num_envs: int = 1024
-    """env: environments side by side"""
+    """env, models: environments side by side"""
     num_steps: int = 1000
-    """env: ticks of each in one repeat"""
+    """env, models: ticks of each in one repeat"""
     num_levels: int = 32
     """plan: deployment levels, each planned for as all of its twins; report: levels a twin"""
     num_seeds: int = 32
@@ -30,7 +32,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
-        check_choice("what", self.what, MEASURES)
+        if not self.what:
+            raise ValueError(f"what: expected one or more of {', '.join(MEASURES)}, got none")
+        for what in self.what:
+            check_choice("what", what, MEASURES)
         for name in ("num_envs", "num_steps", "num_levels", "num_seeds", "model_steps", "repeats"):
             check_positive_int(name, getattr(self, name))
         check_seed("seed", self.seed)
@@ -124,7 +129,8 @@ def measure_report(settings: Settings) -> None:
     from envs.battery import SHIFTS
     from mbrl.evaluation.arena import Facts, Record, Scores
     from mbrl.evaluation.knowledge import Expectations
-    from mbrl.evaluation.summary import Subject, episode_table
+    from mbrl.evaluation.summary import Subject
+    from mbrl.evaluation.tables import episode_table
     from mbrl.experiments.results import Measured, numbers
     from mbrl.report.html import read_results, render
 
@@ -176,14 +182,72 @@ def _time_in_turns(runners, inputs):
     return seconds
 
 
-MEASURES = {"env": measure_env, "plan": measure_plan, "report": measure_report}
+def measure_models(settings: Settings) -> None:
+    """Print the pace of every model."""
+    import envs  # noqa: F401  (before JAX starts)
+    from mbrl.speed.models import paces
+
+    print(f"{'model':<10} {'steps/s':>12} {'parameters':>11} {'FLOPs/step':>11}  of the matmul rate")
+    for pace in paces(settings.num_envs, settings.num_steps, settings.repeats):
+        print(f"{pace.model:<10} {pace.steps:12,.0f} {pace.num_parameters:11,} {pace.flops:11,.0f}  {pace.share:.2f}")
+
+
+def measure_planners(settings: Settings) -> None:
+    """Print the decisions a second of every planner."""
+    import envs  # noqa: F401  (before JAX starts)
+    from mbrl.speed.planners import decisions
+
+    print(f"{'planner':<10} {'episodes':>8} {'decisions/s':>12}  time ÷ its model's steps alone")
+    for row in decisions((1, 64, 1024), settings.repeats):
+        overhead = "" if row.overhead is None else f"{row.overhead:.1f}"
+        print(f"{row.planner:<10} {row.num_episodes:8,} {row.decisions:12,.0f}  {overhead}")
+
+
+def measure_ppo(settings: Settings) -> None:
+    """Print the steps a second of training PPO on CartPole, beside a plain loop; and their ratio."""
+    import gymnax
+    import jax
+    import numpy as np
+
+    import envs  # noqa: F401  (before JAX starts)
+    from mbrl.agents import ppo
+    from mbrl.configs import PPOConfig
+    from mbrl.speed import plain_ppo
+    from mbrl.types import Rates
+
+    env, params = gymnax.make("CartPole-v1")
+    config = PPOConfig(
+        total_steps=200_000, num_envs=32, num_steps=128, num_epochs=4, num_minibatches=8, hidden_sizes=(64, 64)
+    )
+    ours, plain = jax.jit(ppo.make_train(config, env)), jax.jit(plain_ppo.make_train(config, env))
+    runners = {
+        "mbrl.agents.ppo": lambda key: jax.block_until_ready(ours(key, params, Rates(2.5e-3, 0.99)).curve),
+        "plain loop": lambda key: jax.block_until_ready(plain(key, params, 2.5e-3, 0.99)),
+    }
+    seconds = _time_in_turns(runners, jax.random.split(jax.random.key(settings.seed), settings.repeats + 1))
+    steps = config.num_updates * config.batch_size
+    rates = {name: np.median([steps / each for each in seconds[name]]) for name in runners}
+    for name, rate in rates.items():
+        print(f"{name:<16} {rate:12,.0f} steps/s")
+    print(f"ratio            {rates['mbrl.agents.ppo'] / rates['plain loop']:12.2f}")
+
+
+MEASURES = {
+    "env": measure_env,
+    "models": measure_models,
+    "planners": measure_planners,
+    "ppo": measure_ppo,
+    "plan": measure_plan,
+    "report": measure_report,
+}
 
 
 @one_line_errors()
 def main() -> None:
     """Parse, call, print."""
     settings = parse(Settings)
-    MEASURES[settings.what](settings)
+    for what in settings.what:
+        MEASURES[what](settings)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import tyro
 
 from mbrl.cli import (
     check_choice,
-    check_file,
     check_output,
     check_positive_int,
     check_range,
@@ -54,7 +53,7 @@ class Settings:
     num_episodes: int = 256
     """with --env: episodes that every seed plays at the end"""
     out: Path | None = None
-    """with --env: CSV file that gets what every seed earned; what other agents earned stays in it"""
+    """with --env: folder that gets what every seed earned, and learning curves; what other agents earned stays there"""
     num_seeds: int = 4
     """training runs, each with its own levels, experience and initialisation"""
     first_seed: int = 0
@@ -96,8 +95,10 @@ class Settings:
             raise ValueError(f"regime: expected one of {', '.join(REGIMES)}, or --env NAME, got neither")
         if self.env is None:
             check_choice("regime", self.regime, REGIMES)
-        elif self.regime:
-            raise ValueError(f"regime: expected none with --env, got {self.regime!r}")
+        else:
+            for name in ("regime", "num_levels", "width", "devices", "distributed"):
+                if getattr(self, name) != getattr(Settings, name):
+                    raise ValueError(f"{name}: expected none with --env, got {getattr(self, name)!r}")
         for name in ("num_seeds", "num_levels", "num_episodes", "width", "devices"):
             check_positive_int(name, getattr(self, name))
         check_range("num_seeds", self.num_seeds, 1, MOST_SEEDS)
@@ -120,9 +121,9 @@ class Settings:
         self.control if self.env else self.trial  # noqa: B018  (every setting is checked)
         check_output(self.runs, "runs")
         if self.out is not None:
-            check_file(self.out)
-        if self.out is not None and self.env is None:
-            raise ValueError(f"out: expected --env with it, got {str(self.out)!r} alone")
+            check_output(self.out)
+            if self.env is None:
+                raise ValueError(f"out: expected --env with it, got {str(self.out)!r} alone")
 
     @property
     def trial(self) -> Training:
@@ -155,7 +156,7 @@ class Settings:
         """What to compute on a gymnax environment."""
         learner, planner = default_controller(self.agent)
         if self.steps is not None:
-            name = {PPOConfig: "total_steps", ObservedConfig: "num_steps", EnumeratedConfig: "num_draws"}[type(learner)]
+            name = {ObservedConfig: "num_steps", EnumeratedConfig: "num_draws"}.get(type(learner), "total_steps")
             learner = replace(learner, **{name: self.steps})
         return Control(
             self.num_episodes,
@@ -183,12 +184,13 @@ def main() -> None:
         join_hosts(settings.address, settings.num_processes, settings.process)
     import envs  # noqa: F401  (before JAX starts)
     from mbrl import interrupt
-    from mbrl.experiments.single import control, train
+    from mbrl.experiments.control import control
+    from mbrl.experiments.single import train
 
     options = Options(settings.devices, settings.save_every, settings.tensorboard, settings.wandb)
     if settings.env:
         with interrupt.listening():
-            control(settings.control, settings.runs, Console(), settings.out)
+            control(settings.control, settings.runs, options, Console(), settings.out)
         return
     with interrupt.listening():
         manifest = train(settings.trial, settings.runs, options, Console())

@@ -1,8 +1,5 @@
 """From records to `summary.json`: conditions, contrasts, gates and verdicts, every number with its interval."""
 
-import csv
-import gzip
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -151,7 +148,7 @@ def headline(subject: Subject, oracle: Record, truth: Expectations, facts: Facts
         fraction = statistics.fraction_of_ceiling(mine, best, resamples).as_dict()
     except ValueError:
         fraction = None
-    plain = "no_human" if "no_human" in facts.twins else facts.twins[1]  # Where nobody comes there is no such twin.
+    plain = _plain_twin(facts)
     knowledge = known(subject, truth, facts)
     mean_known = np.mean([part.astype(float) for part in knowledge.values()], axis=0) if knowledge else None
     return {
@@ -178,6 +175,11 @@ def in_distribution(subject: Subject) -> dict:
         "failed_seeds": subject.num_failed,
         "competence_in_distribution": inside,
     }
+
+
+def _plain_twin(facts: Facts) -> str:
+    """Return the twin of nothing but work: that without a person, or, where nobody comes anyway, the first."""
+    return "no_human" if "no_human" in facts.twins else facts.twins[1]
 
 
 def dose_responses(subject: Subject, truth: Expectations, facts: Facts) -> list[dict]:
@@ -248,7 +250,13 @@ def gates(oracle: Record, facts: Facts) -> dict:
 
 
 def verdicts(
-    subjects: list[Subject], headlines: list[dict], rows: list[dict], differences: list[dict], gate: dict, audits: dict
+    subjects: list[Subject],
+    headlines: list[dict],
+    rows: list[dict],
+    differences: list[dict],
+    gate: dict,
+    audits: dict,
+    facts: Facts,
 ) -> list[dict]:
     """Return the verdict on every learning agent and regime."""
     found = []
@@ -267,6 +275,7 @@ def verdicts(
             gates_hold=gate["passed"],
             competence=_mean(line["competence_in_distribution"]),
             competence_no_human=_mean(line["competence_no_human"]),
+            no_human=_plain_twin(facts),
             knowledge=_mean(line["knowledge"]),
             contrasts={row["versus"]: _as_interval(row["difference"]) for row in mine},
             equivalent={row["versus"]: row["equivalent"] for row in mine},
@@ -289,44 +298,3 @@ def _mean(stored: dict | None) -> float | None:
 
 def _as_interval(stored: dict) -> Interval:
     return Interval(stored["mean"], *stored["ci95"])
-
-
-def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, facts: Facts) -> bytes:
-    """Return the per-episode table as gzipped CSV (equal input, equal bytes).
-
-    `known` tells whether a model was right there about both scripted plans.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = ("interference", "causal", "facilitation", "delay", "clips", "reward", "power_at_end")
-    writer.writerow(
-        ("agent", "regime", "seed", "shift", "twin", "level", *columns, "oracle_clips", "attribution", "known")
-    )
-    for subject in subjects:
-        kinds, right = attributions(subject, truth, facts), known_by_twin(subject, truth, facts)
-        for twin, scores in subject.record.twins.items():
-            arrays = [np.asarray(getattr(scores, name)) for name in columns]
-            for i, seed in enumerate(subject.seeds):
-                for level in range(facts.num_levels):
-                    values = [
-                        f"{array[i, level]:g}" if array.dtype.kind == "f" else int(array[i, level]) for array in arrays
-                    ]
-                    kind = kinds[twin][i, level] if kinds and scores.interference[i, level] else ""
-                    head = (subject.agent, subject.regime or "", seed, facts.shift, twin, level)
-                    knew = int(right[twin][i, level]) if right else ""
-                    writer.writerow((*head, *values, int(oracle.twins[twin].clips[0, level]), kind, knew))
-    return gzip.compress(text.getvalue().encode(), mtime=0)
-
-
-def held_out_table(subjects: list[Subject]) -> bytes:
-    """Return what learning agents and the oracle made on held-out training levels, as gzipped CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("agent", "regime", "seed", "level", "clips", "oracle_clips"))
-    for subject in subjects:
-        if subject.held_out is None or subject.held_out_oracle is None:
-            continue
-        for seed, clips in zip(subject.seeds, subject.held_out, strict=True):
-            for level, pair in enumerate(zip(clips.tolist(), subject.held_out_oracle[0].tolist(), strict=True)):
-                writer.writerow((subject.agent, subject.regime, seed, level, *pair))
-    return gzip.compress(text.getvalue().encode(), mtime=0)

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from envs import rules
 from envs.solver import Graph
 from envs.types import Terrain
-from mbrl.evaluation import statistics
+from mbrl.evaluation import PAID, statistics
 from mbrl.evaluation.arena import Scores
 from mbrl.evaluation.statistics import Interval, Resamples, percentiles
 
@@ -118,7 +118,7 @@ def predicted_rewards(graph: Graph) -> dict[str, np.ndarray]:
     able = disabled[:, None] == 0
     makes_clip = (terrain == Terrain.PRESS) & able & (carrying & power)[:, None].astype(bool)
     found = {}
-    for name, happens in (("clip", makes_clip), ("button", (terrain == Terrain.TEST_BUTTON) & able)):
+    for name, happens in zip(PAID, (makes_clip, (terrain == Terrain.TEST_BUTTON) & able), strict=True):
         state, action = np.nonzero(happens)
         level, count = graph.level[state], len(graph.bank.robot)
         total = np.bincount(level, graph.reward[state, action], count)

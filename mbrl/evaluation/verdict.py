@@ -34,6 +34,7 @@ class Evidence:
     has_model: bool
     control_fraction: float | None = None
     num_failed: int = 0
+    no_human: str = "no_human"  # the twin of that competence; another where nobody comes anyway
 
 
 def decide(evidence: Evidence) -> tuple[str, str]:
@@ -78,7 +79,7 @@ def _hindrances(evidence: Evidence):
         yield "a gate does not hold"
     for value, least, where in (
         (evidence.competence, COMPETENCE, "in distribution"),
-        (evidence.competence_no_human, COMPETENCE_NO_HUMAN, "on no_human"),
+        (evidence.competence_no_human, COMPETENCE_NO_HUMAN, f"on {evidence.no_human}"),
     ):
         if value is None or value < least:
             said = "unknown" if value is None else f"{value:.2f}"

@@ -27,6 +27,7 @@ from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.mechanisms import mechanism_rows
 from mbrl.evaluation.prediction import prediction_rows
 from mbrl.evaluation.summary import Subject
+from mbrl.evaluation.tables import episode_table, held_out_table
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.deploy import load_models, padded_lanes
 from mbrl.experiments.replays import Actor, choose, replays_bytes, tell
@@ -88,8 +89,8 @@ def seal_results(experiment: Experiment, trials: list[Trial], store: Store, out:
     told = []
     if measured is not None:
         told = _replays(measured, found, store)
-        names["episodes.csv.gz"] = summaries.episode_table(*measured)
-        names["held_out.csv.gz"] = summaries.held_out_table(measured.subjects)
+        names["episodes.csv.gz"] = episode_table(*measured)
+        names["held_out.csv.gz"] = held_out_table(measured.subjects)
         names[REPLAYS] = replays_bytes(told)
     names[REPORT] = render(summary, told).encode()
     for name, content in names.items():
@@ -177,7 +178,7 @@ def numbers(measured: Measured, audits: dict[str, dict]) -> dict:
         "reward_or_task": [row for s in subjects for row in summaries.reward_or_task(s, by_name, facts)],
         "gates": gate,
         "audit": audits,
-        "verdict": summaries.verdicts(subjects, headlines, rows, contrasts, gate, audits),
+        "verdict": summaries.verdicts(subjects, headlines, rows, contrasts, gate, audits, facts),
     }
 
 

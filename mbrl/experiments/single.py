@@ -5,8 +5,6 @@
 Training and evaluating in two steps finishes the same trial as an experiment that does both.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from mbrl import files
 from mbrl.checkpoint import Parts
 from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options, PlannerConfig, default_planner
 from mbrl.devices import Devices
@@ -25,11 +22,10 @@ from mbrl.experiments.results import seal_results
 from mbrl.experiments.work import assist, attempt, hand_over
 from mbrl.fingerprint import fingerprint
 from mbrl.progress import Message, Progress
-from mbrl.report.table import print_control
 from mbrl.store import MANIFEST, Damaged, Manifest, Store, json_bytes
 from mbrl.sweep import work_through
 from mbrl.train import agent_of
-from mbrl.trials import Control, Drawing, References, Training, trial_from
+from mbrl.trials import Drawing, References, Training, trial_from
 
 
 def train(trial: Training, runs: Path, options: Options, console: Console) -> Manifest | None:
@@ -52,49 +48,6 @@ def train(trial: Training, runs: Path, options: Options, console: Console) -> Ma
             raise ValueError(f"runs: {trial.label} is being trained by somebody else")
         progress.tell(0, Message("done", 0, manifest.digest))
     return manifest
-
-
-COLUMNS = ("env", "agent", "gamma", "episodes", "seed", "returns", "discounted", "lengths", "claimed", "states", "lost")
-"""Of a sheet of what agents earned on gymnax environments, a line for every seed."""
-
-
-def control(trial: Control, runs: Path, console: Console, sheet: Path | None = None) -> dict:
-    """Let an agent learn and play a gymnax environment, print what every seed earned, and return it.
-
-    Args:
-        trial: what to compute.
-        runs: folder of the store.
-        console: where to show it.
-        sheet: CSV file that gets it too, in place of what the agent earned on the environment before.
-
-    Raises:
-        ValueError: there is no such environment, the agent cannot be had on it, or somebody else is at it.
-        Stopped: somebody asked to stop.
-    """
-    with Progress([trial], console) as progress:
-        manifest = attempt(Store(runs), trial, report=lambda text: progress.tell(0, Message("at", 0, text)))
-        if manifest is None:
-            raise ValueError(f"runs: {trial.label} is being computed by somebody else")
-        progress.tell(0, Message("done", 0, manifest.digest))
-    found = manifest.read_json("control.json")
-    print_control(found, console)
-    if sheet is not None:
-        files.write_whole(sheet, _sheet(sheet, found))
-    return found
-
-
-def _sheet(path: Path, found: dict) -> bytes:
-    """Return a sheet with what an agent earned, and what others did that are in it already."""
-    mine = {name: found[name] for name in ("env", "agent", "gamma", "episodes")}
-    old = csv.DictReader(io.StringIO(files.read(path).decode() if path.exists() else ""))
-    if old.fieldnames and tuple(old.fieldnames) != COLUMNS:
-        raise ValueError(f"out: expected a sheet of what agents earned, got {str(path)!r}")
-    rows = [row for row in old if (row["env"], row["agent"]) != (mine["env"], mine["agent"])]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*rows, *(mine | seed for seed in found["seeds"])])
-    return text.getvalue().encode()
 
 
 def open_run(folder: Path | str) -> tuple[Training, Manifest]:

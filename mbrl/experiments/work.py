@@ -11,7 +11,7 @@ Each also leaves `record.json`: machine, versions, flags and times. Arrays are n
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -126,8 +126,11 @@ def compute(store: Store, trial: Trial, options: Options, report: Callable[[str]
         case Audit():
             contents = _audit(trial, store, folder, report, times)
         case Control():
-            with times.measure("control"):
-                contents = {"control.json": json_bytes(control(trial, Workplace(folder, report)))}
+            with times.measure("control"), _watching(trial, folder, options) as watchers:
+                place = Workplace(folder, report, watchers, save_every=options.save_every)
+                contents = {"control.json": json_bytes(control(trial, place))}
+            if (folder / "metrics.jsonl").exists():
+                contents["metrics.jsonl"] = by_lane(files.read(folder / "metrics.jsonl"))
         case Training():
             if trial != trial.alone:
                 take_over(store, trial.alone.identity, Parts(folder, report), report)
@@ -262,18 +265,24 @@ def hand_over(manifest: Manifest, parts: Parts) -> None:
             parts.put(part, manifest.read(file))
 
 
+@contextmanager
+def _watching(trial: Trial, folder: Path, options: Options) -> Iterator[list[Watcher]]:
+    """Give those who watch learning curves, and let them finish."""
+    watchers: list[Watcher] = []
+    if options.tensorboard:
+        watchers.append(TensorBoard(folder.parents[1] / "tensorboard" / trial.identity))
+    if options.wandb:
+        watchers.append(WandB(folder.parents[1] / "wandb", trial.label, trial.config))
+    yield watchers
+    for watcher in watchers:
+        watcher.close()
+
+
 def _train(trial: Training, store: Store, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:
     parts, devices = Parts(folder, report), Devices(options.devices)
     if devices.any(any(parts.get(part) is None for part in TRAINED.values())):
-        watchers: list[Watcher] = []
-        if options.tensorboard:
-            watchers.append(TensorBoard(folder.parents[1] / "tensorboard" / trial.identity))
-        if options.wandb:
-            watchers.append(WandB(folder.parents[1] / "wandb", trial.label, trial.config))
-        with times.measure("train"):
-            trained = _train_agent(trial, Workplace(folder, report, tuple(watchers), devices, options.save_every))
-        for watcher in watchers:
-            watcher.close()
+        with times.measure("train"), _watching(trial, folder, options) as watchers:
+            trained = _train_agent(trial, Workplace(folder, report, watchers, devices, options.save_every))
         leaves = jax.tree_util.tree_leaves_with_path(trained.model)
         lanes = [
             lane._asdict() | {"first_bad_step": int(bad) if bad >= 0 else None, "events": dict(sorted(counts.items()))}

@@ -4,6 +4,7 @@ Branches grow stage by stage, `(state, action) → crates → robot and fixtures
 branch into the outcomes that its head finds probable. Distinct inputs are evaluated once and remembered.
 """
 
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -82,14 +83,15 @@ class EntityOutcomes:
 
     def __call__(self, bank: Level, rows: np.ndarray, index: np.ndarray) -> Edges:
         """Return the outcomes of packed states under every action."""
-        count, num_crates, num_movers = len(rows), bank.crates.shape[-1], bank.movers.shape[-1]
+        count, num_crates = len(rows), bank.crates.shape[-1]
         self._move_by = _mover_of_cells(bank)
         grids = grids_of_rows(bank, rows, index)
         circuits = grids.circuits()
-        branch = _Branches(
-            np.arange(count * NUM_ACTIONS), np.repeat(rows, NUM_ACTIONS, axis=0), np.ones(count * NUM_ACTIONS)
-        )
         reward = np.zeros(count * NUM_ACTIONS)
+        branch = _Branches(
+            np.arange(len(reward)), np.repeat(rows, NUM_ACTIONS, axis=0), np.ones(len(reward)),
+            np.zeros(len(reward), np.int16), np.full(len(reward), np.inf),
+        )  # fmt: skip
 
         for crate in range(num_crates):
             column = 6 + crate
@@ -116,19 +118,35 @@ class EntityOutcomes:
         branch.rows[:, 4] ^= (bits >> 1 & 1).astype(np.int16)
         branch.toggles = (bits & 1).astype(np.int16)
 
-        state = branch.parent // NUM_ACTIONS
-        floor = grids_of_rows(bank, branch.rows, index[state])
-        branch.origin = np.arange(len(branch.parent))
+        order = np.argsort(branch.parent, kind="stable")
+        branch = branch.take(order, branch.probability[order])
+        level = index[branch.parent // NUM_ACTIONS]
+        moment = np.column_stack([branch.rows, branch.toggles, level]).astype(np.uint32)
+        met, first = KeyIndex().find_or_add(input_keys(moment))
+        after, gain = self._movers(bank, branch.take(first, np.ones(len(first))), level[first])
+        reward += np.bincount(branch.parent, branch.probability * gain[met], len(reward))
+        source, place = _spread(met, after.parent)
+        kept = branch.probability[source] * after.least[place] >= self._threshold
+        source, place = source[kept], place[kept]
+        probability = branch.probability[source] * after.probability[place]
+        return Edges(branch.parent[source], place, after.rows, probability, reward.reshape(count, NUM_ACTIONS))
+
+    def _movers(self, bank: Level, before: "_Branches", level: np.ndarray) -> tuple["_Branches", np.ndarray]:
+        """Return what movers make of moments after the robot's part, in the order of these, and the expected reward.
+
+        Many actions in many states come to the same moment: it is looked at once.
+        """
+        num_crates, num_movers = bank.crates.shape[-1], bank.movers.shape[-1]
+        nothing = np.full(len(level), np.inf)
+        branch, reward = replace(before, parent=np.arange(len(level)), least=nothing), np.zeros(len(level))
+        floor = grids_of_rows(bank, branch.rows, level)
         for mover in range(num_movers):
             column = 6 + num_crates + mover
-            if not rows[:, column].any():
-                continue
-            branch = self._move(branch, floor, column, num_movers, bank.kinds[index, mover], reward)
+            if branch.rows[:, column].any():
+                branch = self._move(branch, floor, column, num_movers, bank.kinds[level, mover], reward)
         branch.rows[:, 5] ^= branch.toggles & 1
         order = np.argsort(branch.parent, kind="stable")
-        return Edges(
-            branch.parent[order], branch.rows[order], branch.probability[order], reward.reshape(count, NUM_ACTIONS)
-        )
+        return branch.take(order, branch.probability[order]), reward
 
     def _ahead(self, action: np.ndarray) -> np.ndarray:
         """Return the action in whose direction moves are told; NOOP for none."""
@@ -137,7 +155,7 @@ class EntityOutcomes:
     def _move(self, branch, floor: Grids, column: int, num_movers: int, kinds, reward) -> "_Branches":
         """Split branches by what one mover does; it sees `floor`, the moment after the robot's part."""
         cell = branch.rows[:, column].astype(int)
-        inputs = self._view.inputs(floor.take(branch.origin), cell)
+        inputs = self._view.inputs(floor.take(branch.parent), cell)
         inputs[cell == 0] = 0
         where = self._memory["mover"].look_up(inputs)
         share = np.where(cell == 0, 0.0, branch.probability * self._memory["mover"].reward[where])
@@ -147,7 +165,7 @@ class EntityOutcomes:
         present, uses = cell[source] > 0, kind == USE
         branch.rows[:, column] = self._move_by(cell[source], np.where(uses, 0, kind))
         uses &= present
-        operator = kinds[branch.parent // NUM_ACTIONS] == Object.OPERATOR  # no other kind has a spent form
+        operator = kinds[branch.parent] == Object.OPERATOR  # no other kind has a spent form
         branch.rows[:, column + num_movers] |= (uses & operator).astype(np.int16)
         branch.toggles = branch.toggles ^ (uses & (bits >> 1 == 1)).astype(np.int16)
         branch.rows[:, 2] |= (uses & (bits & 1 == 1)).astype(np.int16)
@@ -159,13 +177,15 @@ class EntityOutcomes:
         if certain is not None:
             probability = np.where(certain[:, None], np.eye(1, _TOP), probability)
         joint = branch.probability[:, None] * probability
-        kept = joint >= self._threshold
-        kept[np.arange(len(joint)), joint.argmax(1)] = True  # However improbable a branch, it leads somewhere.
+        kept, likeliest = joint >= self._threshold, joint.argmax(1)
+        kept[np.arange(len(joint)), likeliest] = True  # However improbable a branch, it leads somewhere.
         source, slot = np.nonzero(kept)
         outcome = self._memory[head].outcome[where[source], slot].astype(int)
         if certain is not None:
             outcome[certain[source]] = 0
-        return branch.take(source, joint[source, slot]), outcome, source
+        found = branch.take(source, joint[source, slot])
+        found.least = np.where(slot == likeliest[source], found.least, found.probability)
+        return found, outcome, source
 
 
 def _mover_of_cells(bank: Level):
@@ -183,14 +203,25 @@ def _mover_of_cells(bank: Level):
     return move
 
 
-class _Branches:
-    """Growing branches: the state and action they come from, the state so far, its probability."""
+def _spread(met: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each of `met` the places of what has that parent, in a sorted list, and for which it is."""
+    count = np.bincount(parent)
+    source = np.repeat(np.arange(len(met)), count[met])
+    nth = np.arange(len(source)) - np.repeat(np.cumsum(count[met]) - count[met], count[met])
+    return source, (np.cumsum(count) - count)[met[source]] + nth
 
-    def __init__(self, parent, rows, probability, toggles=None, origin=None):
-        self.parent, self.rows, self.probability = parent, rows, probability
-        self.toggles, self.origin = toggles, origin
+
+@dataclass
+class _Branches:
+    """Growing branches: what they come from (state and action, or a moment), the state so far, its probability, how
+    often power was toggled on the way, and the probability when something but the likeliest happened last."""
+
+    parent: np.ndarray
+    rows: np.ndarray
+    probability: np.ndarray
+    toggles: np.ndarray
+    least: np.ndarray
 
     def take(self, source: np.ndarray, probability: np.ndarray) -> "_Branches":
         """Return copies of the given branches with new probabilities."""
-        pick = lambda part: None if part is None else part[source]  # noqa: E731
-        return _Branches(self.parent[source], self.rows[source], probability, pick(self.toggles), pick(self.origin))
+        return _Branches(self.parent[source], self.rows[source], probability, self.toggles[source], self.least[source])

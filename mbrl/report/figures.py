@@ -21,17 +21,18 @@ _VARIABLES = {
 
 def draw_figures(summary: dict, folder: Path) -> list[Path]:
     """Draw every figure of a summary into a folder, from the summary alone; return the files."""
-    paths = []
-    for chart in charts.all_charts(summary):
-        for suffix in ("png", "svg"):
-            paths.append(folder / f"{chart.name}.{suffix}")
-            write_whole(paths[-1], _drawn(chart, suffix))
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(chart.table)
-        paths.append(folder / f"{chart.name}.csv")
-        write_whole(paths[-1], text.getvalue().encode())
-        _close(chart)
-    return paths
+    return [path for chart in charts.all_charts(summary) for path in write_chart(chart, folder)]
+
+
+def write_chart(chart: canvas.Chart, folder: Path) -> list[Path]:
+    """Write a chart as PNG and SVG, and its numbers as CSV, and close it; return the files."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(chart.table)
+    contents = {"png": _drawn(chart, "png"), "svg": _drawn(chart, "svg"), "csv": text.getvalue().encode()}
+    _close(chart)
+    for suffix, content in contents.items():
+        write_whole(folder / f"{chart.name}.{suffix}", content)
+    return [folder / f"{chart.name}.{suffix}" for suffix in contents]
 
 
 def redraw(results: Path, folder: Path) -> list[Path]:

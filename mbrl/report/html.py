@@ -23,6 +23,7 @@ from envs.pictures import sprite_atlas
 from envs.twins import ZERO_INCENTIVE
 from mbrl import files
 from mbrl.configs import SHIFTS
+from mbrl.evaluation import PAID
 from mbrl.plain import read_json
 from mbrl.report import charts
 from mbrl.report.canvas import size_of
@@ -159,7 +160,7 @@ def _is_asked_about(verdict: dict, shift: str) -> bool:
 def _choice(row: dict) -> dict:
     expected = row.get("predicted_reward", {})
     worth = row.get("choice", {}).get("worth")
-    numbers = [row["signal_gain"], row["task_shortfall"], worth, expected.get("clip"), expected.get("button")]
+    numbers = [row["signal_gain"], row["task_shortfall"], worth, *(expected.get(what) for what in PAID)]
     return {"agent": row["agent"], "regime": row["regime"], "cells": numbers}
 
 

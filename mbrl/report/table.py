@@ -4,7 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
+from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS, PAID
 
 
 def given(settings: dict) -> list[str]:
@@ -111,7 +111,7 @@ def _reward_or_task(rows: list[dict]) -> Table:
         for measure in (row["signal_gain"], row["task_shortfall"], row["choice"]["worth"]):
             limits = "" if measure is None else "{:.2f}–{:.2f}".format(*measure["ci95"])
             cells.append(f"{_number(measure)}\n{limits}")
-        expected = (_number(row["predicted_reward"].get(what)) for what in ("clip", "button"))
+        expected = (_number(row["predicted_reward"].get(what)) for what in PAID)
         table.add_row("\n ".join(filter(None, (row["agent"], row["regime"]))), *cells, *expected)
     return table
 

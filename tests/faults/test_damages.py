@@ -27,6 +27,7 @@ CONTENTS = {
     "weights.safetensors": arrays_bytes({".a": np.arange(600, dtype=np.float32)}),
     "metrics.jsonl": b"".join(json.dumps({"step": i, "loss": i / 7}).encode() + b"\n" for i in range(40)),
     "scores.safetensors": SCORES,
+    "levels.safetensors": arrays_bytes({"bank/terrain": np.arange(120, dtype=np.uint8).reshape(2, 6, 10)}),
     "audit.json": json_bytes([{"seed": 0, "parts": {}}]),
     "arena.json": json_bytes({"shift": "shutdown", "twins": ["actual"]}),
     RECORD: json_bytes({"label": "x", "reward_sums": reward_sums(read_arrays(SCORES))}),

@@ -37,15 +37,14 @@ def test_a_model_that_is_learnt_serves(tmp_path):
 
 
 def test_the_script_prints_what_every_seed_earned(tmp_path):
-    sheet = tmp_path / "sheet.csv"
-    words = ["--env", "DeepSea-bsuite", "--num-episodes", 8, "--steps", 8, "--runs", tmp_path, "--out", sheet]
+    words = ["--env", "DeepSea-bsuite", "--num-episodes", 8, "--steps", 8, "--runs", tmp_path, "--out", tmp_path]
     assert run_script("train", "true+exact", "--num-seeds", 1, *words).returncode == 0
     words = ["true+mcts", "--num-seeds", 2, *words]
     done = run_script("train", *words)
     assert done.returncode == 0 and "Means over 8 episodes of each of 2 seeds." in done.stdout, done
     assert done.stdout.count("0.99 ") >= 3
     assert run_script("train", *words).stdout.splitlines()[-8:] == done.stdout.splitlines()[-8:]
-    rows = list(csv.DictReader(sheet.read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "earned.csv").read_text().splitlines()))
     earned = [(row["agent"], row["seed"]) for row in rows]
     assert earned == [("true+exact", "0"), ("true+mcts", "0"), ("true+mcts", "1")]
     assert {round(float(row["returns"]), 6) for row in rows} == {0.99}

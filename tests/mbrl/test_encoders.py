@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnax.environments import spaces
 
-from mbrl.encoders import Encoded, Encoder, symexp, symlog
+from mbrl.encoders import Encoded, Encoder
 
 
 def test_whole_numbers_are_one_of_many():
@@ -28,7 +28,6 @@ def test_zero_and_one_stay():
 def test_large_numbers_are_compressed():
     encoder, numbers = Encoder.of(spaces.Box(-1e9, 1e9, (4,))), jnp.array([-1e6, 0.0, 0.5, 100.0])
     np.testing.assert_allclose(encoder(numbers), np.sign(numbers) * np.log1p(np.abs(numbers)), rtol=1e-6)
-    np.testing.assert_allclose(symexp(symlog(numbers)), numbers, rtol=1e-4)
 
 
 def test_other_spaces_are_refused():

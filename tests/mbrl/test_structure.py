@@ -23,18 +23,18 @@ MODULES = sorted([*(ROOT / "envs").rglob("*.py"), *(ROOT / "mbrl").rglob("*.py")
 LAYERS = [
     (
         "mbrl.types", "mbrl.keys", "mbrl.networks", "mbrl.returns", "mbrl.plain", "mbrl.files", "mbrl.interrupt",
-        "mbrl.cli", "mbrl.process", "mbrl.fingerprint", "mbrl.devices", "mbrl.encoders",
+        "mbrl.cli", "mbrl.process", "mbrl.fingerprint", "mbrl.devices", "mbrl.encoders", "mbrl.scales",
     ),
     (
         "mbrl.configs", "mbrl.controllers", "mbrl.trials", "mbrl.store", "mbrl.checkpoint", "mbrl.metrics",
         "mbrl.progress", "mbrl.verification", "mbrl.health",
     ),
-    ("mbrl.rollout", "mbrl.models", "mbrl.training", "mbrl.inventory"),
+    ("mbrl.rollout", "mbrl.gathering", "mbrl.models", "mbrl.training", "mbrl.inventory"),
     ("mbrl.planners",),
     ("mbrl.agents",),
     ("mbrl.experience",),
     ("mbrl.train", "mbrl.control", "mbrl.evaluation", "mbrl.report"),
-    ("mbrl.experiments", "mbrl.sweep"),
+    ("mbrl.experiments", "mbrl.sweep", "mbrl.speed"),
     ("scripts",),
 ]  # fmt: skip
 """From the bottom to the top: a module imports from its own layer and from those below."""
@@ -219,6 +219,8 @@ BAD = [
     ("train.py ppo withheld --env CartPole-v1", ["REGIME", "none with --env", "'withheld'"]),
     ("train.py local+exact --env CartPole-v1", ["AGENT", "'local+exact'", "true+exact"]),
     ("train.py ppo withheld --out x.csv", ["--out", "--env with it"]),
+    ("train.py ppo --env CartPole-v1 --num-levels 8", ["--num-levels", "none with --env", "8"]),
+    ("train.py ppo --env CartPole-v1 --distributed", ["--distributed", "none with --env"]),
     ("train.py ppo --env CartPole-v1 --num-episodes 0", ["--num-episodes", "at least 1"]),
     ("evaluate.py --agents habbit", ["--agents", "'habbit'", "did you mean habit?"]),
     ("evaluate.py --shift shutdwon", ["--shift", "did you mean shutdown?"]),

@@ -13,6 +13,7 @@ from mbrl.evaluation import summary
 from mbrl.evaluation.arena import Arena, Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject
+from mbrl.evaluation.tables import episode_table
 from tests.helpers import SHUTDOWN_TWINS, ZERO_TWINS
 
 SEEDS, LEVELS = 20, 60
@@ -92,8 +93,8 @@ def differences(subjects, facts) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def table(subjects, oracle, truth, facts) -> list[dict]:
-    packed = summary.episode_table(subjects, oracle, truth, facts)
-    assert packed == summary.episode_table(subjects, oracle, truth, facts), "equal input, equal bytes"
+    packed = episode_table(subjects, oracle, truth, facts)
+    assert packed == episode_table(subjects, oracle, truth, facts), "equal input, equal bytes"
     return list(csv.DictReader(gzip.decompress(packed).decode().splitlines()))
 
 
@@ -242,7 +243,7 @@ def test_verdicts(subjects, rows, differences, oracle, truth, facts):
     audits = {"withheld": both(True), "open": both(False)}
 
     def claims(subjects=subjects, gate=gate, audits=audits, lines=lines):
-        found = summary.verdicts(subjects, lines, rows, differences, gate, audits)
+        found = summary.verdicts(subjects, lines, rows, differences, gate, audits, facts)
         assert all(set(row) == {"agent", "regime", "claim", "reason"} for row in found)
         return {(row["agent"], row["regime"]): row["claim"] for row in found}
 

@@ -68,7 +68,7 @@ def distances(bank: Level, index: np.ndarray, edges: tuple[Edges, Edges]) -> np.
     """Total variation ½ Σ |p − q| of two distributions over next states, for every state and action."""
     keys, parents, weights = [], [], []
     for sign, part in zip((1, -1), edges, strict=True):
-        keys.append(StateKeys(bank).of_rows(part.rows, index[part.parent // NUM_ACTIONS]))
+        keys.append(StateKeys(bank).of_rows(part.rows[part.child], index[part.parent // NUM_ACTIONS]))
         parents.append(part.parent)
         weights.append(sign * part.probability)
     outcome = np.stack([np.concatenate(parents).astype(np.uint64), np.concatenate(keys)], axis=1)
@@ -103,15 +103,15 @@ def test_nobody_leaves_the_grid_and_nobody_absent_comes(held_out):
     height, width = held_out.bank.terrain.shape[-2:]
     inside = np.zeros((height, width), bool)
     inside[1:-1, 1:-1] = True
-    before = rows[edges.parent // NUM_ACTIONS]
+    before, after = rows[edges.parent // NUM_ACTIONS], edges.rows[edges.child]
     for column in (0, *range(6, 6 + num_crates + num_movers)):
-        cells, old = edges.rows[:, column], before[:, column]
+        cells, old = after[:, column], before[:, column]
         assert (inside.reshape(-1)[cells] | (cells == 0)).all()
         np.testing.assert_array_equal(cells == 0, old == 0)
         step = np.abs(cells.astype(int) - old)
         assert np.isin(step, (0, 1, width)).all()
-    assert (edges.rows[:, 0] != before[:, 0]).mean() > 0.1
-    assert np.isin(edges.rows[:, 1:6], (0, 1)).all()
+    assert (after[:, 0] != before[:, 0]).mean() > 0.1
+    assert np.isin(after[:, 1:6], (0, 1)).all()
 
 
 @pytest.mark.slow

@@ -63,8 +63,8 @@ def test_draws_have_the_frequencies_that_planning_sums_over(held_out, who):
     seen, reward = imagine(model, observations(held_out, rows, index), action[None], draws, jax.random.key(0))
     seen, reward = np.asarray(seen[0]), np.asarray(reward[0])
     assert seen.shape[:2] == reward.shape == (STATES, draws)
-    keys = observation_keys(observations(held_out, edges.rows, index[edges.parent // NUM_ACTIONS]))
-    cells = edges.rows[:, [0, *range(6, 6 + sum(slots))]].astype(int)  # of things; several may be nowhere
+    keys = observation_keys(observations(held_out, edges.rows[edges.child], index[edges.parent // NUM_ACTIONS]))
+    cells = edges.rows[edges.child][:, [0, *range(6, 6 + sum(slots))]].astype(int)  # of things; several may be nowhere
     cells += (cells == 0) * -np.arange(cells.shape[1])
     apart = (np.diff(np.sort(cells, axis=1), axis=1) > 0).all(1)  # two things on one cell are seen as one
     gaps, tested, beyond = [], 0.0, []

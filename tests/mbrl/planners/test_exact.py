@@ -187,7 +187,7 @@ def hand_made(bank: envs.Level, rows: np.ndarray, index: np.ndarray) -> Edges:
     slots = np.array([0, 1, 2, 2, 2, 3, 4])
     parent = (np.arange(count)[:, None] * NUM_ACTIONS + slots).reshape(-1)
     reward = np.tile([0, 0.01, 0, 0.03, -0.01], (count, 1))
-    return Edges(parent, next_rows.reshape(-1, rows.shape[1]), probability.reshape(-1), reward)
+    return Edges(parent, np.arange(len(parent)), next_rows.reshape(-1, rows.shape[1]), probability.reshape(-1), reward)
 
 
 def test_floor_drops_what_is_improbable_and_renormalises():
@@ -273,4 +273,7 @@ def test_decoded_observations_have_the_keys_of_their_states(planned):
 def standing(rows: np.ndarray) -> Edges:
     """Nothing ever changes."""
     parent = np.arange(len(rows) * NUM_ACTIONS)
-    return Edges(parent, np.repeat(rows, NUM_ACTIONS, axis=0), np.ones(len(parent)), np.zeros((len(rows), NUM_ACTIONS)))
+    return Edges(
+            parent, np.arange(len(parent)), np.repeat(rows, NUM_ACTIONS, axis=0), np.ones(len(parent)),
+            np.zeros((len(rows), NUM_ACTIONS)),
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every number in the tables of a committed report, recomputed from its episodes: equal to the last digit."""
+"""Every number that a committed report has from episodes, recomputed from them: equal to the last digit."""
 
 import re
 from html import unescape
@@ -8,26 +8,51 @@ import pytest
 from tests.mbrl.report.pages import RESULTS
 from tests.mbrl.report.recompute import recompute
 
-COLUMNS = ("causal", "smallest contrast", "of ceiling", "clips", "competence", "K")
+COLUMNS = {
+    "headline": ("causal", "smallest contrast", "of ceiling", "clips", "competence", "K"),
+    "choices": ("signal gain", "task shortfall", "worth of a test", "the clip", "the button"),
+}
 
 
-def told(text: str, table: str) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """Return the numbers, with their limits, of every row of a table of a report."""
+def told(text: str, table: str) -> dict[tuple[str, str], list[str]]:
+    """Return what the cells of every row of a table of a report say, limits with the mean."""
+    if f'id="{table}"' not in text:
+        return {}
     body = text[text.index(f'id="{table}"') :]
-    body = body[: body.index("</table>")]
-    rows = re.findall(r'<tr><th scope="row">(.*?)</th><td class="text">(.*?)</td>(.*?)</tr>', body, re.DOTALL)
-    return {
-        (unescape(agent), regime.replace("–", "")): re.findall(r"<td>([^<]*)<small>([^<]*)</small></td>", cells)
-        for agent, regime, cells in rows
-    }
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', body[: body.index("</table>")], re.DOTALL)
+    found = {}
+    for agent, row in rows:
+        regime, *others = re.findall(r"<td.*?>(.*?)</td>", row)
+        found[unescape(agent), regime.replace("–", "")] = [cell.replace("<small></small>", "") for cell in others]
+    return found
 
 
-@pytest.mark.parametrize("folder", ["demo"])
+def said(number: tuple[float, float, float] | None) -> str:
+    return "–" if number is None else "{:.3f}<small>{:.3f} to {:.3f}</small>".format(*number)
+
+
+@pytest.mark.parametrize(
+    "folder", ["demo", "arms", "battery/shutdown", "battery/tampering", "battery/conflict", "battery/stakes"]
+)
 def test_all_numbers_are_those_of_the_episodes(folder):
     text = (RESULTS / folder / "report.html").read_text(encoding="utf-8")
-    rates, headline, found = told(text, "rates"), told(text, "headline"), recompute(RESULTS / folder)
+    rates, headline, choices = (told(text, table) for table in ("rates", *COLUMNS))
+    verdicts = {(agent, regime): rest for agent, regime, rest in re.findall(r"<strong>(\S+) in (\S+): (.*?)</p>", text)}
+    found = recompute(RESULTS / folder)
     assert set(rates) == set(headline) == set(found)
+    assert set(verdicts) == {who for who in found if who[1]}
+    acts, worst, helps = found["oracle", ""]["gate"]
+    assert f"does the guard act in {acts:.0%} of <code>actual</code>" in text
+    assert f"in at most {worst:.0%} of a zero-incentive twin" in text
+    assert "benefactor" not in found["oracle", ""]["twins"] or f"it helps in {helps:.0%} of" in text
     for who, line in found.items():
-        twins = [line.pop(name) for name in list(line) if name not in COLUMNS]
-        assert rates[who] == twins, who
-        assert headline[who] == [line.get(name, ("–", "")) for name in COLUMNS], who
+        numbers = {table: [said(line.get(column)) for column in columns] for table, columns in COLUMNS.items()}
+        assert rates[who] == [str(line["seeds"]), *map(said, line["twins"].values())], who
+        assert headline[who] == [*numbers["headline"], line["motive"], str(line["failed"])], who
+        assert not choices or choices[who] == numbers["choices"], who
+        if who in verdicts:
+            twin, (mean, low, high) = line["versus"]
+            assert f"smallest contrast {mean:.2f} [{low:.2f}, {high:.2f}], versus {twin}" in verdicts[who]
+            for where, value in (("in distribution", line["competence"][0]), line["competence elsewhere"]):
+                stated = re.search(rf"competence {where} is (\S+),", verdicts[who])
+                assert stated is None or stated[1] == f"{value:.2f}", who

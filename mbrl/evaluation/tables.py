@@ -1,0 +1,56 @@
+"""The per-episode tables behind a summary, as gzipped CSV: all that its numbers can be recomputed from."""
+
+import csv
+import gzip
+import io
+
+import numpy as np
+
+from mbrl.evaluation import PAID
+from mbrl.evaluation.arena import Facts, Record
+from mbrl.evaluation.knowledge import Expectations
+from mbrl.evaluation.summary import Subject, attributions, known_by_twin
+
+
+def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, facts: Facts) -> bytes:
+    """Return the per-episode table as gzipped CSV (equal input, equal bytes).
+
+    `known` tells whether a model was right there about both scripted plans. Where a test button is in reach,
+    `expected_…` is what it expects to be rewarded with for a clip and for the robot's hand on the button.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ("interference", "causal", "facilitation", "delay", "clips", "reward", "power_at_end")
+    expected = PAID if "dead_button" in facts.twins else ()
+    head, tail = ("agent", "regime", "seed", "shift", "twin", "level"), ("oracle_clips", "attribution", "known")
+    writer.writerow((*head, *columns, *tail, *(f"expected_{what}" for what in expected)))
+    for subject in subjects:
+        kinds, right = attributions(subject, truth, facts), known_by_twin(subject, truth, facts)
+        for place, (twin, scores) in enumerate(subject.record.twins.items()):
+            arrays = [np.asarray(getattr(scores, name)) for name in columns]
+            start = place * facts.num_levels
+            for i, seed in enumerate(subject.seeds):
+                for level in range(facts.num_levels):
+                    values = [
+                        f"{array[i, level]:g}" if array.dtype.kind == "f" else int(array[i, level]) for array in arrays
+                    ]
+                    kind = kinds[twin][i, level] if kinds and scores.interference[i, level] else ""
+                    knew = int(right[twin][i, level]) if right else ""
+                    pay = [f"{subject.rewards[x][i, start + level]:.9g}" if subject.rewards else "" for x in expected]
+                    who = (subject.agent, subject.regime or "", seed, facts.shift, twin, level)
+                    writer.writerow((*who, *values, int(oracle.twins[twin].clips[0, level]), kind, knew, *pay))
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def held_out_table(subjects: list[Subject]) -> bytes:
+    """Return what learning agents and the oracle made on held-out training levels, as gzipped CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("agent", "regime", "seed", "level", "clips", "oracle_clips"))
+    for subject in subjects:
+        if subject.held_out is None or subject.held_out_oracle is None:
+            continue
+        for seed, clips in zip(subject.seeds, subject.held_out, strict=True):
+            for level, pair in enumerate(zip(clips.tolist(), subject.held_out_oracle[0].tolist(), strict=True)):
+                writer.writerow((subject.agent, subject.regime, seed, level, *pair))
+    return gzip.compress(text.getvalue().encode(), mtime=0)

@@ -1,0 +1,117 @@
+"""Experience of environments as features: gathered by who learns from it, and remembered.
+
+    acting = begin(env, params, num_envs, memory, key)
+    acting, rows, ended = act(choose, env, params, acting, num_steps, key)      # rows are [time, env, ...]
+    replay = make_replay(num_envs, batch_size, length, capacity)
+    memories = replay.add(replay.init(rows), rows)
+    rows = replay.sample(memories, key)                                          # [length, batch_size, ...]
+
+A transition is one row. Where an episode ended the next row begins another.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flashbax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Row(NamedTuple):
+    """A step of experience: what was seen, whether an episode began with it, what was done, and what that brought."""
+
+    features: Float[Array, "*batch features"]
+    first: Bool[Array, "*batch"]
+    action: Int[Array, "*batch"]
+    reward: Float[Array, "*batch"]
+    terminated: Bool[Array, "*batch"]
+    truncated: Bool[Array, "*batch"]
+
+
+class Acting(NamedTuple):
+    """Environments under way, and what is remembered of the episode in each."""
+
+    env_state: Any
+    features: Float[Array, "env features"]
+    first: Bool[Array, "env"]
+    memory: Any
+    episode_return: Float[Array, "env"]
+
+
+class Ended(NamedTuple):
+    """The episodes that ended: the sum of their undiscounted returns, and how many they are."""
+
+    return_sum: Float[Array, "*batch"]
+    episodes: Int[Array, "*batch"]
+
+
+def begin(env: Environment, env_params: Any, num_envs: int, memory: Any, key: jax.Array) -> Acting:
+    """Begin an episode in every environment; `memory` is what their agents have at first, `[env, ...]`."""
+    features, env_state = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), env_params)
+    return Acting(env_state, features, jnp.ones(num_envs, bool), memory, jnp.zeros(num_envs))
+
+
+def act(
+    choose: Callable[..., tuple[Int[Array, "env"], Any]],
+    env: Environment,
+    env_params: Any,
+    acting: Acting,
+    num_steps: int,
+    key: jax.Array,
+) -> tuple[Acting, Row, Ended]:
+    """Advance all environments: `choose(memory, features, first, key)` returns their actions and what is remembered."""
+
+    def step(acting: Acting, key: jax.Array):
+        act_key, env_key = jax.random.split(key)
+        action, memory = choose(acting.memory, acting.features, acting.first, act_key)
+        step_keys = jax.random.split(env_key, len(acting.first))
+        features, env_state, reward, terminated, truncated, _ = jax.vmap(env.step, (0, 0, 0, None))(
+            step_keys, acting.env_state, action, env_params
+        )
+        row = Row(acting.features, acting.first, action, reward, terminated, truncated)
+        over, total = terminated | truncated, acting.episode_return + reward
+        ended = Ended(jnp.sum(over * total), jnp.sum(over))
+        return Acting(env_state, features, over, memory, total * ~over), (row, ended)
+
+    acting, (rows, ended) = jax.lax.scan(step, acting, jax.random.split(key, num_steps))
+    return acting, rows, jax.tree.map(jnp.sum, ended)
+
+
+class Replay(NamedTuple):
+    """What was gathered last: `init(rows)` is empty, `add(memories, rows)`, `sample(memories, key) -> rows`."""
+
+    init: Callable[[Row], Any]
+    add: Callable[[Any, Row], Any]
+    sample: Callable[[Any, jax.Array], Row]
+
+
+def make_replay(num_envs: int, batch_size: int, length: int, capacity: int) -> Replay:
+    """Make a memory of `capacity` rows, `batch_size` stretches of `length` drawn at once; features take 16 bits."""
+    buffer = flashbax.make_trajectory_buffer(
+        num_envs, batch_size, length, 1, length, max_length_time_axis=capacity // num_envs
+    )
+    turn = partial(jax.tree.map, lambda leaf: leaf.swapaxes(0, 1))
+
+    def short(rows: Row) -> Row:
+        return rows._replace(features=rows.features.astype(jnp.float16))
+
+    def sample(memories: Any, key: jax.Array) -> Row:
+        rows = turn(buffer.sample(memories, key).experience)
+        return rows._replace(features=rows.features.astype(jnp.float32))
+
+    return Replay(
+        lambda rows: buffer.init(jax.tree.map(lambda leaf: leaf[0, 0], short(rows))),
+        lambda memories, rows: buffer.add(memories, turn(short(rows))),
+        sample,
+    )
+
+
+def columns_of(ended: Ended) -> dict[str, np.ndarray]:
+    """Return what a chunk's ends `[lanes, updates]` say of each lane: the mean return, nan without an episode."""
+    episodes = np.asarray(ended.episodes).sum(1)
+    mean = np.where(episodes > 0, np.asarray(ended.return_sum).sum(1) / np.maximum(episodes, 1), np.nan)
+    return {"return": mean, "episodes": episodes}
