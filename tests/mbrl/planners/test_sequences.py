@@ -46,11 +46,11 @@ def test_plans_bring_what_linear_algebra_says(outcomes):
 @pytest.mark.parametrize("name", SEARCHES)
 def test_regret_falls_with_the_budget(name):
     problems = random_problems(60, 1, seed=0)
-    few, some, many = (
+    few, many = (
         regret(problems, chosen(name, problems, replace(SETTINGS, num_plans=count, num_draws=1)), GAMMA)
-        for count in (4, 64, 1024)
+        for count in (4, 1024)
     )
-    assert few > some > many and many < 0.04
+    assert many < few / 2 and many < 0.04, (few, many)
 
 
 @pytest.mark.parametrize("name", SEARCHES)

@@ -43,10 +43,10 @@ def test_what_is_found_lies_between_the_base_policy_and_the_optimum():
 
 def test_regret_falls_with_the_budget():
     problems = random_problems(60, 2, seed=0, gamma=GAMMA)
-    few, some, many = (
-        regret(problems, chosen(problems, replace(SETTINGS, num_simulations=count)), GAMMA) for count in (2, 16, 128)
+    few, many = (
+        regret(problems, chosen(problems, replace(SETTINGS, num_simulations=count)), GAMMA) for count in (2, 128)
     )
-    assert few > some > many and many < 0.03
+    assert many < few / 2 and many < 0.03, (few, many)
 
 
 def test_where_nothing_is_gained_the_base_policy_is_followed():

@@ -5,6 +5,7 @@ import envs  # noqa: F401  isort: skip  (before JAX starts)
 import gymnax
 import jax
 import numpy as np
+import pytest
 
 from mbrl.agents import ppo
 from mbrl.configs import PPOConfig
@@ -12,6 +13,7 @@ from mbrl.speed import plain_ppo
 from mbrl.types import Rates
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_agent_learns():
     env, params = gymnax.make("CartPole-v1")
     config = PPOConfig(
