@@ -102,7 +102,7 @@ class ReplayConfig:
     total_steps: int = 100_000
     num_envs: int = 16
     num_steps: int = 4
-    num_gradient_steps: int = 1
+    num_gradient_steps: int = 8
     batch_size: int = 16
     length: int = 16
     capacity: int = 100_000
