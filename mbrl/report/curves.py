@@ -7,6 +7,7 @@ import numpy as np
 from mbrl.report.canvas import COLOURS, Chart, add_title, make_figure
 
 COLUMNS = ("env", "agent", "seed", "step", "return")
+_FEW = 10  # points of a line, below which they are marked
 
 
 def area(steps: np.ndarray, returns: np.ndarray) -> float:
@@ -32,11 +33,21 @@ def curves(env: str, rows: Sequence[dict]) -> Chart:
         for line in by_seed.values():
             steps, returns = np.array(sorted(line.items())).T
             areas.append(area(steps, returns))
-            ax.plot(steps, returns, color=colour, lw=0.5, alpha=0.6)
+            ax.plot(steps, returns, marker="." if len(steps) < _FEW else "", ms=3, color=colour, lw=0.5, alpha=0.6)
         shared = sorted(set.intersection(*(set(line) for line in by_seed.values())))
         mean = [np.mean([line[step] for line in by_seed.values()]) for step in shared]
         seeds = f"{len(areas)} seed{'s' if len(areas) > 1 else ''}"
-        ax.plot(shared, mean, color=colour, lw=1.8, label=f"{agent}: {np.mean(areas):.3g} on average ({seeds})")
+        mark = "o" if len(shared) < _FEW else ""
+        ax.plot(
+            shared,
+            mean,
+            marker=mark,
+            ms=4,
+            color=colour,
+            lw=1.8,
+            label=f"{agent}: {np.mean(areas):.3g} on average ({seeds})",
+        )
+    ax.set_xlim(left=0)
     ax.set_xlabel("environment steps per seed")
     ax.set_ylabel("return of training episodes")
     add_title(ax, f"Learning {env}; thin lines are seeds")
