@@ -41,6 +41,11 @@ def _body(num_in: int, num_outputs: int, config: LocalConfig, key: jax.Array) ->
     return body
 
 
+def _side_by_side(cells: Float[Array, "*n cells size"]) -> Float[Array, "*n features"]:
+    """Join the last two axes, also where there is nothing."""
+    return cells.reshape(*cells.shape[:-2], cells.shape[-2] * cells.shape[-1])
+
+
 class NearHead(nnx.Module):
     """A head that sees nine cells."""
 
@@ -52,7 +57,7 @@ class NearHead(nnx.Module):
     def __call__(self, inputs: Int[Array, "n 13"]) -> Float[Array, "n outputs"]:
         """Return the outputs."""
         cells, rest = features(inputs)
-        embedded = self.embed(cells).reshape(*inputs.shape[:-1], -1)
+        embedded = _side_by_side(self.embed(cells))
         return self.body(jnp.concatenate([embedded, rest], axis=-1))
 
 
@@ -78,7 +83,7 @@ class DenseHead(nnx.Module):
         """Return the outputs."""
         cells, place, rest = _taken_apart(inputs, self.shape)
         there = jax.nn.one_hot(place, cells.shape[1])
-        embedded = self.embed(cells).reshape(len(inputs), -1)
+        embedded = _side_by_side(self.embed(cells))
         return self.body(jnp.concatenate([embedded, there, rest], axis=1))
 
 
@@ -118,9 +123,10 @@ class GridHead(nnx.Module):
     def __call__(self, inputs: Int[Array, "n inputs"]) -> Float[Array, "n outputs"]:
         """Return the outputs."""
         cells, place, rest = _taken_apart(inputs, self.shape)
-        floor, beyond = self.embed(cells).reshape(len(inputs), *self.shape, -1), self.embed(cell_features(WALL))
+        floor, beyond = self.embed(cells), self.embed(cell_features(WALL))
+        floor = floor.reshape(len(inputs), *self.shape, floor.shape[-1])
         for layer in self.convolutions:
             floor, beyond = map(nnx.relu, layer(floor, beyond))
-        floor = floor.reshape(len(inputs), -1, floor.shape[-1])
+        floor = floor.reshape(len(inputs), math.prod(self.shape), floor.shape[-1])
         here = jnp.take_along_axis(floor, place[:, None, None], axis=1)[:, 0]
         return self.body(jnp.concatenate([here, floor.max(1), floor.mean(1), rest], axis=1))

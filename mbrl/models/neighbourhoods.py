@@ -169,7 +169,7 @@ def features(inputs: Array) -> tuple[Float[Array, "*n 9 cell"], Float[Array, "*n
     """Write inputs `[..., 13]` as zeros and ones: of the nine cells, and of what is global (pure, under jit)."""
     codes = inputs.astype(jnp.int32)
     bits = (codes[..., 10:12, None] >> jnp.arange(_CIRCUIT_BITS)) & 1
-    circuits = bits.reshape(*codes.shape[:-1], -1).astype(jnp.float32)
+    circuits = bits.reshape(*codes.shape[:-1], 2 * _CIRCUIT_BITS).astype(jnp.float32)
     acts, power = codes[..., 9:10], codes[..., 12:]
     return cell_features(codes[..., :9]), jnp.concatenate([acts, circuits, power], axis=-1)
 

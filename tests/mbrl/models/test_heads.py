@@ -50,6 +50,14 @@ def test_only_dense_cares_where_things_are(config):
     assert alike > 0.1 if isinstance(config, DenseConfig) else alike < 1e-4
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_of_nothing_nothing_is_said(config):
+    """As of the crates of levels that have none."""
+    head, (grids, cells) = make_head(NUM_OUTPUTS, config, jax.random.key(0)), moments(1)
+    inputs = view_of(config).inputs(grids, cells)
+    assert head(inputs[:0]).shape == (0, NUM_OUTPUTS)
+
+
 def test_a_floor_larger_than_the_frame_is_refused():
     grids, cells = moments(2)
     with pytest.raises(ValueError, match=r"^frame: expected floors of at most \(5, 9\), got \(7, 11\)$"):
