@@ -273,9 +273,11 @@ def _watching(trial: Trial, folder: Path, options: Options) -> Iterator[list[Wat
         watchers.append(TensorBoard(folder.parents[1] / "tensorboard" / trial.identity))
     if options.wandb:
         watchers.append(WandB(folder.parents[1] / "wandb", trial.label, trial.config))
-    yield watchers
-    for watcher in watchers:
-        watcher.close()
+    try:
+        yield watchers
+    finally:
+        for watcher in watchers:
+            watcher.close()
 
 
 def _train(trial: Training, store: Store, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:

@@ -204,7 +204,7 @@ def _mover_of_cells(bank: Level):
 
 
 def _spread(met: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of `met` the places of what has that parent, in a sorted list, and for which it is."""
+    """Return of every pair of an element of `met` and a place in the sorted `parent` with that number: both places."""
     count = np.bincount(parent)
     source = np.repeat(np.arange(len(met)), count[met])
     nth = np.arange(len(source)) - np.repeat(np.cumsum(count[met]) - count[met], count[met])
