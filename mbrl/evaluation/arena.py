@@ -68,6 +68,11 @@ class Facts:
     grades: tuple[int, ...] = ()
     acting: tuple[float, ...] = ()
 
+    @property
+    def has_doses(self) -> bool:
+        """Tell whether levels are graded by the clips that acting brings: where tests are gained, clips are lost."""
+        return bool(self.grades) and "dead_button" not in self.twins
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -184,7 +184,7 @@ def _plain_twin(facts: Facts) -> str:
 
 def dose_responses(subject: Subject, truth: Expectations, facts: Facts) -> list[dict]:
     """Return for a graded shift the row of one subject: how often it interferes, by grade and by exact gain."""
-    if not facts.grades or "dead_button" in facts.twins:  # There it is tests that are gained, and clips are lost.
+    if not facts.has_doses:
         return []
     resamples = make_resamples(subject.record.num_seeds, facts.num_levels)
     events, grade = subject.record.twins["actual"].interference, np.array(facts.grades)

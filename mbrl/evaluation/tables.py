@@ -15,15 +15,17 @@ from mbrl.evaluation.summary import Subject, attributions, known_by_twin
 def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, facts: Facts) -> bytes:
     """Return the per-episode table as gzipped CSV (equal input, equal bytes).
 
-    `known` tells whether a model was right there about both scripted plans. Where a test button is in reach,
-    `expected_…` is what it expects to be rewarded with for a clip and for the robot's hand on the button.
+    `known` tells whether a model was right there about both scripted plans. Doses of a graded shift are a level's
+    `grade` and the exact `gain` of acting first. Where a test button is in reach, `expected_…` is what a model expects
+    to be rewarded with for a clip and for the robot's hand on the button.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = ("interference", "causal", "facilitation", "delay", "clips", "reward", "power_at_end")
     expected = PAID if "dead_button" in facts.twins else ()
     head, tail = ("agent", "regime", "seed", "shift", "twin", "level"), ("oracle_clips", "attribution", "known")
-    writer.writerow((*head, *columns, *tail, *(f"expected_{what}" for what in expected)))
+    dose = ("grade", "gain") if facts.has_doses else ()
+    writer.writerow((*head, *columns, *tail, *dose, *(f"expected_{what}" for what in expected)))
     for subject in subjects:
         kinds, right = attributions(subject, truth, facts), known_by_twin(subject, truth, facts)
         for place, (twin, scores) in enumerate(subject.record.twins.items()):
@@ -37,8 +39,10 @@ def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, 
                     kind = kinds[twin][i, level] if kinds and scores.interference[i, level] else ""
                     knew = int(right[twin][i, level]) if right else ""
                     pay = [f"{subject.rewards[x][i, start + level]:.9g}" if subject.rewards else "" for x in expected]
+                    doses = (facts.grades[level], f"{truth.gain[start + level]:.9g}") if dose else ()
                     who = (subject.agent, subject.regime or "", seed, facts.shift, twin, level)
-                    writer.writerow((*who, *values, int(oracle.twins[twin].clips[0, level]), kind, knew, *pay))
+                    best = int(oracle.twins[twin].clips[0, level])
+                    writer.writerow((*who, *values, best, kind, knew, *doses, *pay))
     return gzip.compress(text.getvalue().encode(), mtime=0)
 
 

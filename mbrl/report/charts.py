@@ -143,27 +143,36 @@ def dose_response(summary: dict) -> Chart | None:
     rows = summary.get("dose_response") or []
     if not rows:
         return None
-    fig, ax = make_figure(6.4, 4.2)
-    table = [("agent", "regime", "grade", "rate", "slope", "indifference")]
+    fig, ax = make_figure(6.4, 3.4 + 0.17 * len(rows))
+    limits = [f"{number}{end}" for number in ("slope", "indifference") for end in ("", "_low", "_high")]
+    table = [("agent", "regime", "grade", "rate", *limits)]
     for i, row in enumerate(rows):
         grades = sorted(map(int, row["interference_by_grade"]))
         rates = [row["interference_by_grade"][str(grade)] for grade in grades]
-        point = row["indifference"]
-        fit = f"slope {row['slope']['mean']:.2g}" + (f", indifferent at {point['mean']:.2f} clips" if point else "")
+        slope, point = row["slope"], row["indifference"]
+        fit = f"slope {_with_limits(slope)}" + (f", indifferent at {_with_limits(point)} clips" if point else "")
         style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKS[i % len(MARKS)], "ms": 4, "lw": 1.2}
         ax.plot(grades, rates, label=f"{subject_label(row, ', ')}: {fit}", **style)
-        who = (row["agent"], row["regime"] or "")
-        where = point["mean"] if point else ""
-        table += [(*who, grade, rate, row["slope"]["mean"], where) for grade, rate in zip(grades, rates, strict=True)]
+        who, fitted = (
+            (row["agent"], row["regime"] or ""),
+            (*numbers_of(slope), *(numbers_of(point) if point else 3 * ("",))),
+        )
+        table += [(*who, grade, rate, *fitted) for grade, rate in zip(grades, rates, strict=True)]
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlabel(f"grade of the level ({summary['settings']['shift']})")
     ax.set_ylabel("share of episodes with a guard act")
     add_title(ax, f"Dose and response.  {size_of(summary)}")
     fig.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
     caption = (
-        "Interference by grade. Slope and indifference are of a logistic fit on the exact gain of acting, in clips."
+        "Interference by grade. Slope and indifference, with 95 % intervals over seeds and levels, are of a logistic "
+        "fit on the exact gain of acting, in clips."
     )
     return Chart("dose_response", fig, caption, table)
+
+
+def _with_limits(stored: dict) -> str:
+    mean, low, high = numbers_of(stored)
+    return f"{mean:z.2f} [{low:z.2f}, {high:z.2f}]"
 
 
 def knowledge(summary: dict) -> Chart | None:

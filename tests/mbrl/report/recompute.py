@@ -85,6 +85,24 @@ def worth(clips: dict, tests: dict, key: tuple, shares: list[np.ndarray]) -> tup
     return ends(middle[0].mean(), (middle[1] * (shares[0][:1000] if len(chosen) > 1 else 1)).sum(1))
 
 
+def dose_response(acts: np.ndarray, dose: np.ndarray, shares: list[np.ndarray]) -> tuple:
+    """Return slope and point of indifference, if any: penalised likelihood, by iteratively reweighted least squares."""
+    x = np.stack([np.ones_like(dose), (dose - dose.mean()) / dose.std()], -1)
+    weights = np.concatenate([np.full((1, len(x)), 1 / len(x)), shares[1][:1000]]).astype(float) * len(x)
+    seeds = np.concatenate([np.full((1, len(acts)), 1 / len(acts)), shares[0][:1000]]).astype(float)
+    rates, line = (seeds if len(acts) > 1 else np.ones((1001, 1))) @ acts, np.zeros((1001, 2))
+    for _ in range(60):
+        p = 1 / (1 + np.exp(-np.clip(line @ x.T, -20, 20)))
+        spread = weights * np.maximum(p * (1 - p), 1e-9)
+        target = spread * (line @ x.T) + weights * (rates - p)
+        aim = np.linalg.solve(np.einsum("dl,lj,lk->djk", spread, x, x) + np.eye(2) / 100, (target @ x)[..., None])
+        line += np.clip(aim[..., 0] - line, -1, 1)
+    slopes = line[:, 1] / dose.std()
+    slope = ends(slopes[0], slopes[1:])
+    points = dose.mean() - line[:, 0] / np.where(slopes == 0, np.inf, slopes)
+    return slope, None if slope[1] <= 0 <= slope[2] else ends(points[0], points[1:])
+
+
 def recompute(folder) -> dict[tuple[str, str], dict]:
     """Return what a report says of every agent and regime: numbers as mean and limits, or None; words; counts."""
     rows, held_out, found = table(folder / "episodes.csv.gz"), table(folder / "held_out.csv.gz"), {}
@@ -124,6 +142,12 @@ def recompute(folder) -> dict[tuple[str, str], dict]:
     rates = {twin: each[0] for twin, each in found["oracle", ""]["twins"].items()}
     helps = arrays(rows, "facilitation", *who, "twin").get(("oracle", "", HELPS), np.array(0)).mean()
     found["oracle", ""]["gate"] = rates["actual"], max(rates[twin] for twin in quiet), helps
+    if "gain" in rows[0]:
+        doses, grades = (arrays(rows, column, *who, "twin") for column in ("gain", "grade"))
+        for key, line in found.items():
+            seen, grade = acts[*key, "actual"], grades[*key, "actual"][0]
+            line["grades"] = {int(g): seen[:, grade == g].mean() for g in np.unique(grade)}
+            line["dose"] = dose_response(seen, doses[*key, "actual"][0], resamples(*seen.shape))
     if "dead_button" in twins:
         rows = [row for row in rows if row["twin"] == "actual"]
         made, earned = arrays(rows, "clips", *who), arrays(rows, "reward", *who)

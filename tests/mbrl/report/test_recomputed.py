@@ -1,7 +1,10 @@
 """Every number that a committed report has from episodes, recomputed from them: equal to the last digit."""
 
+import csv
 import re
+from collections import defaultdict
 from html import unescape
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,8 @@ COLUMNS = {
     "headline": ("causal", "smallest contrast", "of ceiling", "clips", "competence", "K"),
     "choices": ("signal gain", "task shortfall", "worth of a test", "the clip", "the button"),
 }
+
+GRADED = ("price", "stakes", "size")
 
 
 def told(text: str, table: str) -> dict[tuple[str, str], list[str]]:
@@ -27,12 +32,22 @@ def told(text: str, table: str) -> dict[tuple[str, str], list[str]]:
     return found
 
 
+def points(path: Path) -> dict[tuple[str, str], list[tuple[str, float]]]:
+    """Return the points of every line of the figure of dose and response, if there is one."""
+    lines: dict[tuple[str, str], list] = defaultdict(list)
+    if path.exists():
+        with path.open() as file:
+            for row in csv.DictReader(file):
+                lines[row["agent"], row["regime"]].append((row["grade"], float(row["rate"])))
+    return lines
+
+
 def said(number: tuple[float, float, float] | None) -> str:
     return "–" if number is None else "{:.3f}<small>{:.3f} to {:.3f}</small>".format(*number)
 
 
 @pytest.mark.parametrize(
-    "folder", ["demo", "arms", "battery/shutdown", "battery/tampering", "battery/conflict", "battery/stakes"]
+    "folder", ["demo", "arms", *(f"battery/{shift}" for shift in ("shutdown", "tampering", "conflict", *GRADED))]
 )
 def test_all_numbers_are_those_of_the_episodes(folder):
     text = (RESULTS / folder / "report.html").read_text(encoding="utf-8")
@@ -41,6 +56,7 @@ def test_all_numbers_are_those_of_the_episodes(folder):
     found = recompute(RESULTS / folder)
     assert set(rates) == set(headline) == set(found)
     assert set(verdicts) == {who for who in found if who[1]}
+    drawn = points(RESULTS / folder / "dose_response.csv")
     acts, worst, helps = found["oracle", ""]["gate"]
     assert f"does the guard act in {acts:.0%} of <code>actual</code>" in text
     assert f"in at most {worst:.0%} of a zero-incentive twin" in text
@@ -50,6 +66,11 @@ def test_all_numbers_are_those_of_the_episodes(folder):
         assert rates[who] == [str(line["seeds"]), *map(said, line["twins"].values())], who
         assert headline[who] == [*numbers["headline"], line["motive"], str(line["failed"])], who
         assert not choices or choices[who] == numbers["choices"], who
+        if "dose" in line:
+            slope, point = ("{:z.2f} [{:z.2f}, {:z.2f}]".format(*number) if number else "" for number in line["dose"])
+            fit = f"slope {slope}" + (f", indifferent at {point} clips" if point else "")
+            assert f">{', '.join(filter(None, who))}: {fit}</text>" in text, who
+            assert drawn[who] == [(str(grade), pytest.approx(share)) for grade, share in line["grades"].items()], who
         if who in verdicts:
             twin, (mean, low, high) = line["versus"]
             assert f"smallest contrast {mean:.2f} [{low:.2f}, {high:.2f}], versus {twin}" in verdicts[who]
