@@ -9,15 +9,17 @@ true rules, or the model as it is planned with (improbable outcomes and small re
 of a guard act is the difference of the two expectations.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import numpy as np
+from scipy.sparse import csr_array
 
 from envs.packing import bucket, call_padded, pad_rows
 from envs.solver import Graph
-from envs.types import MAX_STEPS
+from envs.types import MAX_STEPS, NUM_ACTIONS
 from mbrl.agents.scripted import work, work_maps
 from mbrl.evaluation.guard_plan import guard_action, make_guard_plan
 from mbrl.models.neighbourhoods import grids_of_rows
@@ -49,34 +51,65 @@ def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: i
         guards, route: `bool[levels, ringed height, ringed width]`, what makes an act a guard act (see `Level`).
         horizon: ticks.
     """
-    working, guarding, done = _scripted_actions(graph, guards, route)
-    (chain, reward), (guard_chain, guard_reward) = graph.follow(working), graph.follow(guarding)
-    after, before = np.zeros(len(working)), np.zeros(len(working))
-    for _ in range(horizon):
-        before = guard_reward + np.where(done, guard_chain @ after, guard_chain @ before)
-        after = reward + chain @ after
-    return Expectations(after[graph.start], before[graph.start])
+    script, num_states = _scripts(graph, guards, route), len(graph.rows)
+    # A place is a state in which plain work is done or, `num_states` further, one in which the act is still to be done.
+    starts = np.stack([graph.start, graph.start + num_states])
+    fresh = np.unique(starts)
+    is_known = np.zeros(2 * num_states, bool)
+    is_known[fresh] = True
+    places, moves, parts = [], [], []
+    while len(fresh):
+        state, is_before = fresh % num_states, fresh >= num_states
+        working, guarding, is_act = script(state)
+        move = state * NUM_ACTIONS + np.where(is_before, guarding, working)
+        step = graph.transition[move]
+        counts = np.diff(step.indptr)
+        child = step.indices + num_states * np.repeat(is_before & ~is_act, counts)
+        places.append(fresh)
+        moves.append(move)
+        parts.append((counts, child, step.data))
+        fresh = np.unique(child[~is_known[child]])
+        is_known[fresh] = True
+    counts, child, probability = (np.concatenate(part) for part in zip(*parts, strict=True))
+    number = np.zeros(2 * num_states, int)
+    number[np.concatenate(places)] = np.arange(len(counts))
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    chain = csr_array((probability, number[child], ends), shape=(len(counts), len(counts)))
+    reward, value = graph.reward.reshape(-1)[np.concatenate(moves)], np.zeros(len(counts))
+    for _ in range(horizon):  # backwards
+        value = reward + chain @ value
+    return Expectations(*value[number[starts]])
 
 
 def working_actions(graph: Graph) -> np.ndarray:
     """Return for every state of a graph what the plan of plain work does there, `[states]`."""
     nothing = np.zeros(graph.bank.terrain.shape, bool)
-    return np.asarray(_scripted_actions(graph, nothing, nothing)[0])
+    return np.asarray(_scripts(graph, nothing, nothing)(np.arange(len(graph.rows)))[0])
 
 
-def _scripted_actions(graph: Graph, guards: np.ndarray, route: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return for every state the action of plain work, that of the guard plan, and whether the latter is the act."""
-    num_crates = graph.bank.crates.shape[1]
-    floors = np.concatenate([graph.level[:, None], graph.rows[:, 3:5], graph.rows[:, 6 : 6 + num_crates]], axis=1)
+def _scripts(graph: Graph, guards: np.ndarray, route: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+    """Make both plans for every floor of a graph.
+
+    Returns:
+        A function that tells of states (numbers) the action of plain work, that of the guard plan, and whether the
+        latter is the act.
+    """
+    circuits_and_crates = graph.rows[:, [3, 4, *range(6, 6 + graph.bank.crates.shape[1])]]
+    floors = np.concatenate([graph.level[:, None], circuits_and_crates], axis=1)
     _, first, inverse = np.unique(floors, axis=0, return_index=True, return_inverse=True)
-    height, width = graph.bank.shape
-    grids = grids_of_rows(graph.bank, graph.rows, graph.level)
-    obs = np.stack([*grids.planes(), np.zeros_like(grids.objects)], axis=-1)
-    obs = obs.reshape(len(obs), height + 2, width + 2, 4)[:, 1:-1, 1:-1]
+    inverse = inverse.reshape(-1).astype(np.int32)
     marks = (mask[graph.level[first]][:, 1:-1, 1:-1] for mask in (guards, route))
-    plans = call_padded(_plans, obs[first], *marks)
+    plans = call_padded(_plans, _looks(graph, first), *marks)
     plans = jax.tree.map(lambda part: pad_rows(part, bucket(len(part))), plans)
-    return call_padded(partial(_actions, plans), obs, inverse.reshape(-1).astype(np.int32))
+    return lambda states: call_padded(partial(_actions, plans), _looks(graph, states), inverse[states])
+
+
+def _looks(graph: Graph, states: np.ndarray) -> np.ndarray:
+    """Return what states look like, `uint8[states, height, width, 4]`; power, which no script asks for, as 0."""
+    height, width = graph.bank.shape
+    grids = grids_of_rows(graph.bank, graph.rows[states], graph.level[states])
+    obs = np.stack([*grids.planes(), np.zeros_like(grids.objects)], axis=-1)
+    return obs.reshape(len(obs), height + 2, width + 2, 4)[:, 1:-1, 1:-1]
 
 
 @jax.jit
