@@ -31,6 +31,7 @@ def test_the_exact_planner_with_the_rules_is_optimal(tmp_path):
         assert seed["claimed"] == pytest.approx(seed["discounted"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_learnt_serves(tmp_path):
     found = control(replace(trial("dense+exact", "Catch-bsuite"), learner=SMALL), Workplace(tmp_path))
     assert found["seeds"][0]["returns"] > 0.9 and found["seeds"][0]["states"] > 150

@@ -185,6 +185,7 @@ def always(name: str, action: int):
     return struct.dataclass(type(name, (), does))()
 
 
+@pytest.mark.slow
 def test_no_policy_is_taken_for_another_of_the_same_structure():
     """To jaxlib they are equal trees, and jit takes one for another by chance: of 24 there are 276 pairs."""
     bank, draws = bank_of(SHUTDOWN), jnp.ones((1, 1, 1))

@@ -48,6 +48,6 @@ def test_a_policy_is_trained_on_what_is_rewarded():
     params = envs.make_params([level("button", "##+## #W@P# #####")], max_steps_in_episode=8)
     config = PPOConfig(64, num_envs=4, num_steps=16, num_epochs=1, num_minibatches=1, hidden_sizes=(8, 8))
     learner = make_learner(config, FACTORY, rewarded=lambda state, *_: state.time + 1.0)
-    state = learner.init(jax.random.key(0), params, Rates(jnp.float32(1e-3), jnp.float32(0.9)))
-    _, metrics, _ = learner.update_chunk(state, params, 1)
+    state = jax.jit(learner.init)(jax.random.key(0), params, Rates(jnp.float32(1e-3), jnp.float32(0.9)))
+    _, metrics, _ = jax.jit(learner.update_chunk, static_argnums=2)(state, params, 1)
     assert metrics.episodes[0] == 8 and metrics.return_sum[0] == 8 * sum(range(1, 9))

@@ -11,12 +11,16 @@ DIRECTIONS = np.array([1, 2, 3, 4])
 """Actions and markings share these codes: up, right, down, left."""
 
 
+@jax.jit
 def network() -> FloorNetwork:
     return FloorNetwork((64, 32), 2.0, key=jax.random.key(0))
 
 
+ask = jax.jit(FloorNetwork.__call__)
+
+
 def answer(net: FloorNetwork, obs: np.ndarray) -> tuple[np.ndarray, float]:
-    distribution, value = net(jnp.asarray(obs))
+    distribution, value = ask(net, jnp.asarray(obs))
     return np.asarray(distribution.logits), float(value)
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from flax import struct
 
 from envs.observation import OBJECT
@@ -42,6 +43,7 @@ def test_a_scene_holds_one_robot_and_at_most_what_it_is_about():
         assert (actions == 0).all() == alone, name
 
 
+@pytest.mark.slow
 def test_who_toggles_the_wrong_circuit_does_not_know_levers():
     """A model in which each lever works the other circuit."""
 

@@ -46,6 +46,7 @@ def test_unfinished_and_foreign_folders_are_refused_in_one_line(runs, tmp_path):
         mbrl.load_policy(weights.parent)
 
 
+@pytest.mark.slow
 def test_interrupted_runs_leave_what_is_finished_and_go_on(runs, results, tmp_path, monkeypatch):
     computed: list[Trial] = []
 

@@ -17,6 +17,7 @@ def arena():
     return make_arena("shutdown", 3, seed=11)
 
 
+@pytest.mark.slow
 def test_a_rollout_with_the_rules_acts_where_the_exact_planner_does(arena):
     config = SearchConfig(search="rollout", num_plans=8, num_draws=16)
     searching = SearchPlanners([SearchPlanner(true_outcomes(), config, working_actions, routes)])
