@@ -20,14 +20,17 @@ NOTHING = jnp.full((1, HORIZON), BASE)
 
 def chosen(name: str, problems: Problems, config: SearchConfig, tried: jax.Array = NOTHING) -> np.ndarray:
     """Let a search choose in state 0 of every process."""
+    keys = jax.random.split(jax.random.key(1), len(problems.sizes))
+    return np.asarray(choose(problems.table, keys, tried, name, config))
 
-    @jax.jit
-    @jax.vmap
-    def choose(table, key):
+
+@partial(jax.jit, static_argnames=("name", "config"))
+def choose(table, keys, tried, name: str, config: SearchConfig):
+    def one(table, key):
         first = SEARCHES[name](table, jnp.int32(0), config, tried, key)[0]
         return jnp.where(first == BASE, table.base[0], first)
 
-    return np.asarray(choose(problems.table, jax.random.split(jax.random.key(1), len(problems.sizes))))
+    return jax.vmap(one)(table, keys)
 
 
 @pytest.mark.parametrize("outcomes", [1, 3])
@@ -55,7 +58,7 @@ def test_regret_falls_with_the_budget(name):
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_where_nothing_is_gained_the_base_policy_is_followed(name):
-    problems = random_problems(10, 2, seed=1)
+    problems = random_problems(30, 2, seed=1)
     table = problems.table.replace(reward=jnp.ones_like(problems.table.reward))
     actions = chosen(name, problems._replace(table=table), SETTINGS)
     np.testing.assert_array_equal(actions, np.asarray(table.base)[:, 0])

@@ -15,11 +15,15 @@ GAMMA = 0.5
 SETTINGS = TreeConfig(num_simulations=64, gamma=GAMMA, horizon=20)
 
 
+@partial(jax.jit, static_argnames=("ask", "config"))
+def asked(table, keys, ask, config: TreeConfig):
+    return jax.vmap(lambda table, key: ask(table, jnp.int32(0), config, key))(table, keys)
+
+
 def over_problems(ask, problems: Problems, config: TreeConfig):
     """Ask about state 0 of every process."""
     keys = jax.random.split(jax.random.key(1), len(problems.sizes))
-    run = jax.jit(jax.vmap(lambda table, key: ask(table, jnp.int32(0), config, key)))
-    return jax.tree.map(np.asarray, run(problems.table, keys))
+    return jax.tree.map(np.asarray, asked(problems.table, keys, ask, config))
 
 
 chosen = partial(over_problems, decide)
@@ -50,7 +54,7 @@ def test_regret_falls_with_the_budget():
 
 
 def test_where_nothing_is_gained_the_base_policy_is_followed():
-    problems = random_problems(10, 2, seed=1, gamma=GAMMA)
+    problems = random_problems(30, 2, seed=1, gamma=GAMMA)
     one = jnp.ones_like(problems.table.reward)
     table = problems.table.replace(reward=one, value=jnp.full_like(problems.table.value, 1 / (1 - GAMMA)))
     np.testing.assert_array_equal(chosen(problems._replace(table=table), SETTINGS), np.asarray(table.base)[:, 0])
