@@ -37,6 +37,7 @@ def test_training_in_parts_is_training_in_one_go():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize(("env", "least"), [("Catch-bsuite", 0.98), ("MemoryChain-bsuite", 0.98), ("CartPole-v1", 475)])
 def test_it_solves(env, least, tmp_path):
     learner, planner = default_controller("dreamer")
