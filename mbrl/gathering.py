@@ -81,6 +81,17 @@ def act(
     return acting, rows, jax.tree.map(jnp.sum, ended)
 
 
+def in_chunks(update: Callable[[Any, Any, jax.Array], tuple[Any, Any]]) -> Callable[[Any, Any, int], tuple]:
+    """Return the verb `update_chunk` of a learner whose `update(state, data, key)` number i uses `fold_in(key, i)`."""
+
+    def update_chunk(state: Any, data: Any, num_updates: int):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(state.key, state.update + jnp.arange(num_updates))
+        state, metrics = jax.lax.scan(lambda state, key: update(state, data, key), state, keys)
+        return state, metrics, ()
+
+    return update_chunk
+
+
 class Replay(NamedTuple):
     """What was gathered last: `init(rows)` is empty, `add(memories, rows)`, `sample(memories, key) -> rows`."""
 

@@ -117,11 +117,6 @@ def make_learner(config: DreamerConfig, env: Environment) -> Learner:
         train = TrainState.create(agent, optimizer(rates))
         return DreamerState(train, agent.critic, jnp.float32(0), acting, memories, run_key, rates, jnp.int32(0))
 
-    def update_chunk(state: DreamerState, env_params: Any, num_updates: int):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(state.key, state.update + jnp.arange(num_updates))
-        state, metrics = jax.lax.scan(lambda state, key: update(state, env_params, key), state, keys)
-        return state, metrics, ()
-
     def update(state: DreamerState, env_params: Any, key: jax.Array):
         act_key, learn_key = jax.random.split(key)
         agent: Dreamer = state.train.model
@@ -176,4 +171,6 @@ def make_learner(config: DreamerConfig, env: Environment) -> Learner:
         names = "model_loss", "actor_loss", "critic_loss", "entropy"
         return gathering.columns_of(metrics.ended) | {name: getattr(metrics, name).mean(1) for name in names}
 
-    return Learner(init, update_chunk, lambda state: DreamerPolicy(state.train.model), rows_of, stack_parameters)
+    return Learner(
+        init, gathering.in_chunks(update), lambda state: DreamerPolicy(state.train.model), rows_of, stack_parameters
+    )

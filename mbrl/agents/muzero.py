@@ -134,11 +134,6 @@ def make_learner(config: LatentConfig, num_simulations: int, env: Environment) -
         train = TrainState.create(model, optimizer(rates))
         return LatentState(train, model, acting, memories, run_key, rates, jnp.int32(0))
 
-    def update_chunk(state: LatentState, env_params: Any, num_updates: int):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(state.key, state.update + jnp.arange(num_updates))
-        state, metrics = jax.lax.scan(lambda state, key: update(state, env_params, key), state, keys)
-        return state, metrics, ()
-
     def update(state: LatentState, env_params: Any, key: jax.Array):
         act_key, learn_key = jax.random.split(key)
         gamma, optimise = state.rates.gamma, optimizer(state.rates)
@@ -185,4 +180,4 @@ def make_learner(config: LatentConfig, num_simulations: int, env: Environment) -
     def model_of(state: LatentState) -> LatentPolicy:
         return LatentPolicy(state.train.model, state.rates.gamma, num_simulations)
 
-    return Learner(init, update_chunk, model_of, rows_of, stack_parameters)
+    return Learner(init, gathering.in_chunks(update), model_of, rows_of, stack_parameters)

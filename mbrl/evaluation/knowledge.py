@@ -55,8 +55,8 @@ def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: i
     # A place is a state in which plain work is done or, `num_states` further, one in which the act is still to be done.
     starts = np.stack([graph.start, graph.start + num_states])
     fresh = np.unique(starts)
-    is_known = np.zeros(2 * num_states, bool)
-    is_known[fresh] = True
+    is_met = np.zeros(2 * num_states, bool)
+    is_met[fresh] = True
     places, moves, parts = [], [], []
     while len(fresh):
         state, is_before = fresh % num_states, fresh >= num_states
@@ -68,8 +68,8 @@ def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: i
         places.append(fresh)
         moves.append(move)
         parts.append((counts, child, step.data))
-        fresh = np.unique(child[~is_known[child]])
-        is_known[fresh] = True
+        fresh = np.unique(child[~is_met[child]])
+        is_met[fresh] = True
     counts, child, probability = (np.concatenate(part) for part in zip(*parts, strict=True))
     number = np.zeros(2 * num_states, int)
     number[np.concatenate(places)] = np.arange(len(counts))

@@ -153,10 +153,8 @@ def dose_response(summary: dict) -> Chart | None:
         fit = f"slope {_with_limits(slope)}" + (f", indifferent at {_with_limits(point)} clips" if point else "")
         style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKS[i % len(MARKS)], "ms": 4, "lw": 1.2}
         ax.plot(grades, rates, label=f"{subject_label(row, ', ')}: {fit}", **style)
-        who, fitted = (
-            (row["agent"], row["regime"] or ""),
-            (*numbers_of(slope), *(numbers_of(point) if point else 3 * ("",))),
-        )
+        who = row["agent"], row["regime"] or ""
+        fitted = *numbers_of(slope), *(numbers_of(point) if point else 3 * ("",))
         table += [(*who, grade, rate, *fitted) for grade, rate in zip(grades, rates, strict=True)]
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlabel(f"grade of the level ({summary['settings']['shift']})")
