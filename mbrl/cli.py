@@ -35,6 +35,8 @@ from mbrl.interrupt import EXIT_STATUS, Stopped
 
 Settings = TypeVar("Settings")
 
+LARGEST = 2**40
+"""Largest number of steps, levels or units that a setting may ask for."""
 _POSITIONAL = tyro.conf.Positional[Any]
 _IN_WORDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "a word"}
 
@@ -175,6 +177,15 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     choices = list(choices)
     if value not in choices:
         raise ValueError(f"{name}: expected {_one_of(value, choices)}, got {value!r}")
+
+
+def check_fields(config: Any, positive: tuple[str, ...] = (), **ranges: tuple[float, float]) -> None:
+    """Raise ValueError unless the named fields are whole numbers of at least 1, or numbers within their ranges."""
+    for name in positive:
+        check_positive_int(name, getattr(config, name))
+        check_range(name, getattr(config, name), 1, LARGEST)
+    for name, (low, high) in ranges.items():
+        check_range(name, getattr(config, name), low, high)
 
 
 def check_output(path: Path | str, name: str = "out") -> None:

@@ -4,16 +4,15 @@ Nothing here imports JAX: a command line checks a whole experiment, and refuses 
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from mbrl.cli import check_choice, check_flag, check_positive_int, check_positive_ints, check_range, check_seed
+from mbrl.cli import check_choice, check_fields, check_positive_ints, check_range, check_seed
+from mbrl.planning import PLANNERS
 
-VERSIONS = {"rules": 1, "levels": 4, "models": 4, "agents": 6, "planners": 6, "metrics": 4}
+VERSIONS = {"rules": 1, "levels": 4, "models": 5, "agents": 6, "planners": 6, "metrics": 4}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
 then no longer count."""
-LARGEST = 2**40
-"""Largest number of steps, levels or units that a setting may ask for."""
 WIDTH = 4
 """Lanes that a training program runs side by side. A lane's numbers depend on it, so that it is part of a trial; a
 block of fewer lanes is padded to it."""
@@ -33,21 +32,14 @@ SCRIPTED = ("random", "idle", "habit", "clumsy", "curious", "human_averse", "ref
 REFERENCES = (*SCRIPTED, "oracle", "clip_oracle")
 """Agents that learn nothing: scripts, and exact planners on the true rules, for rewards and for clips."""
 MODELS = ("local", "grid", "dense")
-SEARCHES = ("shooting", "cem", "mppi", "rollout")
-PLANNERS = ("exact", *SEARCHES, "mcts")
-LEARNERS = ("ppo", *(f"{model}+{planner}" for model in MODELS for planner in PLANNERS))
+POLICIES = ("ppo", "dreamer", "latent+mcts")
+"""Agents that act as they learn; others learn a model first, and plan with it where they are deployed."""
+ASKED = ("grid-cells",)
+"""Models with which nothing plans: they are asked what they know."""
+LEARNERS = (*POLICIES, *ASKED, *(f"{model}+{planner}" for model in MODELS for planner in PLANNERS))
 AGENTS = REFERENCES + LEARNERS
 BACKENDS = ("local", "ray", "slurm")
 """Where trials can run."""
-
-
-def check_fields(config: Any, positive: tuple[str, ...] = (), **ranges: tuple[float, float]) -> None:
-    """Raise ValueError unless the named fields are whole numbers of at least 1, or numbers within their ranges."""
-    for name in positive:
-        check_positive_int(name, getattr(config, name))
-        check_range(name, getattr(config, name), 1, LARGEST)
-    for name, (low, high) in ranges.items():
-        check_range(name, getattr(config, name), low, high)
 
 
 @dataclass(frozen=True)
@@ -64,22 +56,29 @@ class ExperienceConfig:
 
 @dataclass(frozen=True)
 class LocalConfig:
-    """Sizes and training of the world model `local`; a head with few distinct inputs makes do with small batches."""
+    """Sizes and training of the world model `local`; a head with few distinct inputs makes do with small batches.
+
+    Of an ensemble's `num_members` each learns from half of the distinct inputs, drawn for itself.
+    """
 
     hidden_size: int = 128
     embedding_size: int = 16
     num_steps: int = 1000
-    batch_sizes: tuple[int, int, int] = (64, 256, 256)  # crate, robot, mover
+    batch_sizes: tuple[int, ...] = (64, 256, 256)  # crate, robot, mover
     weight_exponent: float = 0.5
     weight_decay: float = 0.01
     steps_per_chunk: int = 50
+    num_members: int = 1
+    heads = ("crate", "robot", "mover")
 
     def __post_init__(self):
         check_fields(
-            self, ("hidden_size", "embedding_size", "num_steps", "steps_per_chunk"),
+            self, ("hidden_size", "embedding_size", "num_steps", "steps_per_chunk", "num_members"),
             weight_exponent=(0, 1), weight_decay=(0, 1),
         )  # fmt: skip
         check_positive_ints("batch_sizes", self.batch_sizes)
+        if len(self.batch_sizes) != len(self.heads):
+            raise ValueError(f"batch_sizes: expected one for each of {', '.join(self.heads)}, got {self.batch_sizes}")
 
     @property
     def num_updates(self) -> int:
@@ -107,6 +106,29 @@ class GridConfig(LocalConfig):
 
 
 @dataclass(frozen=True)
+class CellsConfig(LocalConfig):
+    """Sizes and training of `grid-cells`, which foretells every cell by itself.
+
+    Circuits, power and reward weigh `bit_weight` times as much in its loss as the cells.
+    """
+
+    hidden_size: int = 64
+    batch_sizes: tuple[int, ...] = (64,)
+    num_channels: int = 32
+    num_convolutions: int = 2
+    frame: tuple[int, int] = (7, 11)
+    bit_weight: float = 1.0
+    heads = ("cells",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_members != 1:
+            raise ValueError(f"num_members: expected 1 of grid-cells, got {self.num_members}")
+        check_fields(self, ("num_channels", "num_convolutions"), bit_weight=(0, math.inf))
+        check_frame(self.frame)
+
+
+@dataclass(frozen=True)
 class DenseConfig(LocalConfig):
     """Sizes and training of `dense`, which sees the whole floor as one long vector; `frame` is its size."""
 
@@ -125,103 +147,10 @@ def check_frame(frame: tuple[int, int]) -> None:
     check_range("frame", max(frame), 1, 64)
 
 
-@dataclass(frozen=True)
-class PlannerConfig:
-    """Settings of all planners, and all that exact planning has; `floor` in probability and clips, `tie` in clips."""
-
-    gamma: float = 0.99
-    floor: float = 0.02
-    tie: float = 0.001
-    max_states: int = 5_000_000
-
-    def __post_init__(self):
-        check_fields(self, ("max_states",), gamma=(0, 0.9999), floor=(0, 1), tie=(0, math.inf))
-
-
-@dataclass(frozen=True)
-class SearchConfig(PlannerConfig):
-    """Settings of planners over sequences of actions.
-
-    Attributes:
-        search: one of `SEARCHES`.
-        horizon: ticks that are imagined.
-        bootstrap: whether later rewards count as what the model expects of the base policy, or as 0.
-        num_plans, num_draws: plans of a round, each imagined so many times.
-        base_share: how often a drawn action is the base policy's.
-        rounds: how often cem and mppi draw plans.
-        elite_share: cem: share of the plans that the next are drawn around.
-        temperature: mppi: a plan that is worse by this much, in clips, weighs e times less.
-        smoothing: cem, mppi: share of the first distribution in every later one.
-        beginning: rollout: most ticks before the base policy takes over.
-    """
-
-    search: str = "rollout"
-    horizon: int = 64
-    bootstrap: bool = False
-    num_plans: int = 64
-    num_draws: int = 16
-    base_share: float = 0.2
-    rounds: int = 4
-    elite_share: float = 0.1
-    temperature: float = 0.1
-    smoothing: float = 0.1
-    beginning: int = 12
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_choice("search", self.search, SEARCHES)
-        check_flag("bootstrap", self.bootstrap)
-        check_fields(
-            self, ("horizon", "num_draws", "rounds", "beginning"), num_plans=(4, 2**20),
-            base_share=(0, 1), elite_share=(0, 1), temperature=(1e-6, math.inf), smoothing=(0, 1),
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TreeConfig(PlannerConfig):
-    """Settings of tree search.
-
-    Attributes:
-        num_simulations: leaves that are added to the tree at every tick.
-        horizon: most ticks between its root and a leaf.
-        bootstrap: whether a leaf is worth what the base policy brings from there, or nothing.
-        base_share: how much of the prior is the base policy's action, beside an even share of every action.
-        exploration: c₁ of the PUCT formula.
-    """
-
-    num_simulations: int = 512
-    horizon: int = 64
-    bootstrap: bool = True
-    base_share: float = 0.2
-    exploration: float = 16.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_fields(self, ("num_simulations", "horizon"), base_share=(0, 1), exploration=(0, math.inf))
-        check_flag("bootstrap", self.bootstrap)
-
-
 def default_model(agent: str) -> LocalConfig:
     """Return the settings of an agent's world model unless others are given."""
-    return {"local": LocalConfig, "grid": GridConfig, "dense": DenseConfig}[agent.partition("+")[0]]()
-
-
-def default_planner(agent: str) -> PlannerConfig:
-    """Return the settings of an agent's planner unless others are given."""
-    planner = agent.partition("+")[2]
-    if planner == "rollout":
-        return SearchConfig(search=planner, horizon=12, bootstrap=True)
-    if planner in SEARCHES:
-        return SearchConfig(search=planner)
-    return TreeConfig() if planner == "mcts" else PlannerConfig()
-
-
-def agent_name(agent: str, planner: PlannerConfig) -> str:
-    """Return an agent's name with those settings of its planner that are not the usual ones."""
-    usual = asdict(default_planner(agent))
-    changed = {name: value for name, value in asdict(planner).items() if value != usual[name]}
-    told = {name: str(value).lower() if isinstance(value, bool) else f"{value:g}" for name, value in changed.items()}
-    return " ".join([agent, *(f"{name}={value}" for name, value in told.items())])
+    kinds = {"local": LocalConfig, "grid": GridConfig, "dense": DenseConfig, "grid-cells": CellsConfig}
+    return kinds[agent.partition("+")[0]]()
 
 
 @dataclass(frozen=True)
@@ -307,14 +236,16 @@ def largest_divisor(number: int, bound: int) -> int:
 
 
 class Lane(NamedTuple):
-    """One training run: a seed, the learning rate of Adam, and the discount (of PPO's returns, of the planner)."""
+    """One training run: a seed, the learning rate of Adam, and the discount (of returns, or of the planner)."""
 
     seed: int
     learning_rate: float
     gamma: float
 
 
-LANE_DEFAULTS = {agent: (2e-3, 0.95 if agent == "ppo" else 0.99) for agent in LEARNERS}
+LANE_DEFAULTS = {agent: (2e-3, 0.99) for agent in LEARNERS} | {
+    "ppo": (2e-3, 0.95), "dreamer": (1e-3, 0.99), "latent+mcts": (1e-3, 0.99),
+}  # fmt: skip
 """Learning rate and discount of each agent that learns."""
 
 

@@ -13,6 +13,7 @@ improvement over acting at random. Planning takes observations that tell states 
 planner's `floor` is applied to what was learnt, not to the rules.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from mbrl.agents.dreamer import make_learner as make_dreamer
 from mbrl.agents.muzero import make_learner as make_latent
 from mbrl.agents.ppo import make_learner as make_ppo
 from mbrl.cli import check_choice
-from mbrl.configs import Lane, PlannerConfig, PPOConfig, SearchConfig, TreeConfig
+from mbrl.configs import Lane, PPOConfig
 from mbrl.controllers import DreamerConfig, EnumeratedConfig, LatentConfig, ObservedConfig
 from mbrl.encoders import Encoded, Encoder
 from mbrl.keys import purpose_key
@@ -39,8 +40,10 @@ from mbrl.models.observed import explore, foreseen
 from mbrl.models.observed import make_learner as make_model
 from mbrl.models.tabular import Table
 from mbrl.planners.exact import Plan, best_actions
+from mbrl.planners.imagination import improved_actions
 from mbrl.planners.sequences import SequencePlanner
 from mbrl.planners.tree import TreePlanner
+from mbrl.planning import ImaginationConfig, PlannerConfig, Planning, SearchConfig, TreeConfig
 from mbrl.rollout import classes_of
 from mbrl.training import Schedule, Workplace, train_lanes
 from mbrl.trials import Control
@@ -134,15 +137,16 @@ def _policies(trial: Control, env: Environment, params: Any, place: Workplace):
                 place.report(f"seed {seed}: tries every action everywhere")
                 interrupt.check()
                 world = enumerate_environment(env, params, config.num_draws, seed, config.max_states)
-                yield _planner(world.process, trial)
+                yield _planner(world.process, trial, seed)
         case ObservedConfig() as config:
             place.report("acts at random")
             encoder = Encoder.of(env.observation_space(params))
             met = [explore(env, params, config, seed) for seed in trial.seeds]
             schedule, learner = Schedule(config.num_updates, config.chunk), make_model(config, encoder, env.num_actions)
             trained = train_lanes(learner, schedule, lanes, met, len(lanes), "world model", place)
-            for i, part in enumerate(met):
-                yield _planner(foreseen(_lane(trained.model, i), encoder, part, trial.planner.floor), trial)
+            for i, (seed, part) in enumerate(zip(trial.seeds, met, strict=True)):
+                process = foreseen(_lane(trained.model, i), encoder, part, trial.planner.floor)
+                yield _planner(process, trial, seed)
         case PPOConfig() | DreamerConfig() | LatentConfig() as config:
             schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)
             learner = _learner(config, trial.planner, env)
@@ -151,7 +155,7 @@ def _policies(trial: Control, env: Environment, params: Any, place: Workplace):
                 yield _lane(trained.model, i), {}
 
 
-def _learner(config: PPOConfig | DreamerConfig | LatentConfig, planner: PlannerConfig, env: Environment) -> Learner:
+def _learner(config: PPOConfig | DreamerConfig | LatentConfig, planner: Planning, env: Environment) -> Learner:
     """Return how an agent learns that acts as it learns."""
     if isinstance(config, LatentConfig):
         assert isinstance(planner, TreeConfig)
@@ -163,14 +167,15 @@ def _lane(models: Any, i: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[i]), models)
 
 
-def _planner(process: DecisionProcess, trial: Control) -> tuple[Any, dict[str, float]]:
+def _planner(process: DecisionProcess, trial: Control, seed: int) -> tuple[Any, dict[str, float]]:
     """Return the policy that plans in a decision process, and what that promises by exact planning."""
     config, values = trial.planner, solve_graph(process, trial.gamma)
     promised = float(values[process.start].max(1).mean())
-    return planner_of(process, values, config, trial.gamma), {"claimed": promised, "states": len(process.key) - 1}
+    policy = planner_of(process, values, config, trial.gamma, purpose_key(seed, "planning"))
+    return policy, {"claimed": promised, "states": len(process.key) - 1}
 
 
-def planner_of(process: DecisionProcess, values: np.ndarray, config: PlannerConfig, gamma: float) -> Any:
+def planner_of(process: DecisionProcess, values: np.ndarray, config: Planning, gamma: float, key: jax.Array) -> Any:
     """Return a policy, pure and without a leading axis.
 
     Args:
@@ -178,13 +183,22 @@ def planner_of(process: DecisionProcess, values: np.ndarray, config: PlannerConf
         values: Q* of it, which `exact` follows.
         config: settings of a planner, which say which it is.
         gamma: discount.
+        key: randomness of planning ahead of an episode.
     """
     if type(config) is PlannerConfig:
-        order = np.argsort(process.key)
-        actions = best_actions(values, config.tie)[order]
-        return Plan(jnp.asarray(key_words(process.key[order])), jnp.asarray(actions), array_key)
-    table = jax.tree.map(jnp.asarray, Table.of(process, base_policy(process, gamma), gamma, array_key))
+        return _plan(process, best_actions(values, config.tie))
+    base = base_policy(process, gamma)
+    table = Table.of(process, base, gamma, array_key)
+    if isinstance(config, ImaginationConfig):
+        found = improved_actions(process, base, replace(config, gamma=gamma), table, key)
+        return _plan(process, found)
+    table = jax.tree.map(jnp.asarray, table)
     if isinstance(config, TreeConfig):
         return TreePlanner(table, config)
     assert isinstance(config, SearchConfig)
     return SequencePlanner(table, config)
+
+
+def _plan(process: DecisionProcess, actions: np.ndarray) -> Plan:
+    order = np.argsort(process.key)
+    return Plan(jnp.asarray(key_words(process.key[order])), jnp.asarray(actions[order]), array_key)

@@ -1,18 +1,19 @@
-"""Agents on any gymnax environment: their names and settings; imports no JAX, like `mbrl.configs`."""
+"""Agents on any gymnax environment, and those of the factory that act as they learn: settings; imports no JAX."""
 
 import math
 from dataclasses import dataclass
 
-from mbrl.cli import check_positive_ints, check_range
-from mbrl.configs import (
+from mbrl.cli import check_fields, check_positive_ints, check_range
+from mbrl.configs import LocalConfig, PPOConfig, default_model, largest_divisor
+from mbrl.planning import (
     PLANNERS,
     SEARCHES,
+    ImaginationConfig,
     PlannerConfig,
-    PPOConfig,
+    Planning,
     SearchConfig,
     TreeConfig,
-    check_fields,
-    largest_divisor,
+    default_planner,
 )
 
 CONTROLLERS = (
@@ -176,18 +177,26 @@ Controller = PPOConfig | DreamerConfig | LatentConfig | ObservedConfig | Enumera
 """How an agent learns."""
 
 
-def default_controller(agent: str) -> tuple[Controller, PlannerConfig]:
+def default_learner(agent: str) -> LocalConfig | PPOConfig | DreamerConfig | LatentConfig:
+    """Return how an agent of the factory learns unless it is told otherwise."""
+    kinds = {"ppo": PPOConfig, "dreamer": DreamerConfig, "latent+mcts": LatentConfig}
+    return kinds[agent]() if agent in kinds else default_model(agent)
+
+
+def default_controller(agent: str) -> tuple[Controller, Planning]:
     """Return how an agent on a gymnax environment learns, and how it plans, unless it is told otherwise."""
     model, _, planner = agent.partition("+")
-    plans: PlannerConfig = PlannerConfig()
+    plans: Planning = PlannerConfig()
     if planner in SEARCHES:
         plans = SearchConfig(search=planner, horizon=4, bootstrap=True, num_plans=256, num_draws=64)
     elif planner == "mcts":
         plans = TreeConfig(horizon=8, num_simulations=128)
+    elif planner == "imagination":
+        plans = ImaginationConfig()
     if model == "dreamer":
         return DreamerConfig(), plans
     if model == "latent":
-        return LatentConfig(), TreeConfig(num_simulations=16)
+        return LatentConfig(), default_planner(agent)
     if model == "ppo":
         return PPOConfig(
             num_envs=32, num_steps=128, num_epochs=4, num_minibatches=8, episode_steps=1, hold_share=0.0,

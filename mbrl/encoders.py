@@ -3,8 +3,11 @@
 Discrete(n)                                  one of n
 Box, bounded, at most 32 units wide          every number by hat functions one unit apart: whole numbers are one-hot
 any other Box                                symlog, see scales.py
+
+Floors of the factory have an encoder of their own.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,11 +15,46 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
+from envs.observation import LIGHT, TERRAIN
+from envs.types import NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, Terrain
 from mbrl.scales import symlog
 
 _WIDEST = 32
+
+
+def as_it_is(obs: Array) -> Array:
+    """Return what are features already."""
+    return obs
+
+
+@dataclass(frozen=True)
+class FloorEncoder:
+    """Features of a floor, any leading axes: one of the terrains, markings and objects for every cell, and the light.
+
+    Floors smaller than the frame are filled up with wall.
+    """
+
+    frame: tuple[int, int] = (7, 11)
+
+    def __call__(self, obs: UInt8[Array, "*batch height width 4"]) -> Float[Array, "*batch features"]:
+        """Return the features.
+
+        Raises:
+            ValueError: the floor is larger than the frame.
+        """
+        height, width = obs.shape[-3:-1]
+        missing = self.frame[0] - height, self.frame[1] - width
+        if min(missing) < 0:
+            raise ValueError(f"frame: expected floors of at most {self.frame}, got {(height, width)}")
+        pad = [(0, 0)] * (obs.ndim - 3) + [(0, missing[0]), (0, missing[1])]
+        filled = (jnp.pad(obs[..., i], pad, constant_values=int(Terrain.WALL) if i == TERRAIN else 0) for i in range(3))
+        planes = [
+            jax.nn.one_hot(plane, size).reshape(*obs.shape[:-3], -1)
+            for plane, size in zip(filled, (NUM_TERRAINS, NUM_MARKINGS, NUM_OBJECTS), strict=True)
+        ]
+        return jnp.concatenate([*planes, obs[..., 0, 0, LIGHT, None].astype(jnp.float32)], axis=-1)
 
 
 @struct.dataclass

@@ -1,7 +1,7 @@
-"""Experience of environments as features: gathered by who learns from it, and remembered.
+"""Experience of environments: gathered by who learns from it, and remembered.
 
     acting = begin(env, params, num_envs, memory, key)
-    acting, rows, ended = act(choose, env, params, acting, num_steps, key)      # rows are [time, env, ...]
+    acting, rows, ended, seen = act(choose, env, params, acting, num_steps, key)    # rows are [time, env, ...]
     replay = make_replay(num_envs, batch_size, length, capacity)
     memories = replay.add(replay.init(rows), rows)
     rows = replay.sample(memories, key)                                          # [length, batch_size, ...]
@@ -20,11 +20,13 @@ import numpy as np
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int
 
+from mbrl.types import Transition
+
 
 class Row(NamedTuple):
     """A step of experience: what was seen, whether an episode began with it, what was done, and what that brought."""
 
-    features: Float[Array, "*batch features"]
+    obs: Array
     first: Bool[Array, "*batch"]
     action: Int[Array, "*batch"]
     reward: Float[Array, "*batch"]
@@ -36,7 +38,7 @@ class Acting(NamedTuple):
     """Environments under way, and what is remembered of the episode in each."""
 
     env_state: Any
-    features: Float[Array, "env features"]
+    obs: Array
     first: Bool[Array, "env"]
     memory: Any
     episode_return: Float[Array, "env"]
@@ -51,8 +53,8 @@ class Ended(NamedTuple):
 
 def begin(env: Environment, env_params: Any, num_envs: int, memory: Any, key: jax.Array) -> Acting:
     """Begin an episode in every environment; `memory` is what their agents have at first, `[env, ...]`."""
-    features, env_state = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), env_params)
-    return Acting(env_state, features, jnp.ones(num_envs, bool), memory, jnp.zeros(num_envs))
+    obs, env_state = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), env_params)
+    return Acting(env_state, obs, jnp.ones(num_envs, bool), memory, jnp.zeros(num_envs))
 
 
 def act(
@@ -62,32 +64,41 @@ def act(
     acting: Acting,
     num_steps: int,
     key: jax.Array,
-) -> tuple[Acting, Row, Ended]:
-    """Advance all environments: `choose(memory, features, first, key)` returns their actions and what is remembered."""
+) -> tuple[Acting, Row, Ended, Transition]:
+    """Advance all environments: `choose(memory, obs, first, key)` returns their actions and what is remembered."""
 
     def step(acting: Acting, key: jax.Array):
         act_key, env_key = jax.random.split(key)
-        action, memory = choose(acting.memory, acting.features, acting.first, act_key)
+        action, memory = choose(acting.memory, acting.obs, acting.first, act_key)
         step_keys = jax.random.split(env_key, len(acting.first))
-        features, env_state, reward, terminated, truncated, _ = jax.vmap(env.step, (0, 0, 0, None))(
+        obs, env_state, reward, terminated, truncated, info = jax.vmap(env.step, (0, 0, 0, None))(
             step_keys, acting.env_state, action, env_params
         )
-        row = Row(acting.features, acting.first, action, reward, terminated, truncated)
+        row = Row(acting.obs, acting.first, action, reward, terminated, truncated)
         over, total = terminated | truncated, acting.episode_return + reward
         ended = Ended(jnp.sum(over * total), jnp.sum(over))
-        return Acting(env_state, features, over, memory, total * ~over), (row, ended)
+        seen = Transition(acting.obs, action, reward, info["final_observation"])
+        return Acting(env_state, obs, over, memory, total * ~over), (row, ended, seen)
 
-    acting, (rows, ended) = jax.lax.scan(step, acting, jax.random.split(key, num_steps))
-    return acting, rows, jax.tree.map(jnp.sum, ended)
+    acting, (rows, ended, seen) = jax.lax.scan(step, acting, jax.random.split(key, num_steps))
+    return acting, rows, jax.tree.map(jnp.sum, ended), seen
 
 
-def in_chunks(update: Callable[[Any, Any, jax.Array], tuple[Any, Any]]) -> Callable[[Any, Any, int], tuple]:
-    """Return the verb `update_chunk` of a learner whose `update(state, data, key)` number i uses `fold_in(key, i)`."""
+def in_chunks(update: Callable[[Any, Any, jax.Array], tuple], keeps: bool) -> Callable[[Any, Any, int], tuple]:
+    """Return the verb `update_chunk` of a learner whose `update(state, data, key)` number i uses `fold_in(key, i)`.
+
+    An update returns state, metrics and the transitions that were seen, which a chunk hands on if it `keeps` them.
+    """
 
     def update_chunk(state: Any, data: Any, num_updates: int):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(state.key, state.update + jnp.arange(num_updates))
-        state, metrics = jax.lax.scan(lambda state, key: update(state, data, key), state, keys)
-        return state, metrics, ()
+
+        def step(state: Any, key: jax.Array):
+            state, metrics, seen = update(state, data, key)
+            return state, (metrics, seen if keeps else ())
+
+        state, (metrics, seen) = jax.lax.scan(step, state, keys)
+        return state, metrics, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), seen)
 
     return update_chunk
 
@@ -101,18 +112,22 @@ class Replay(NamedTuple):
 
 
 def make_replay(num_envs: int, batch_size: int, length: int, capacity: int) -> Replay:
-    """Make a memory of `capacity` rows, `batch_size` stretches of `length` drawn at once; features take 16 bits."""
+    """Make a memory of `capacity` rows, `batch_size` stretches of `length` drawn at once.
+
+    Observations are kept as they are, but that numbers with a fraction take 16 bits.
+    """
     buffer = flashbax.make_trajectory_buffer(
         num_envs, batch_size, length, 1, length, max_length_time_axis=capacity // num_envs
     )
     turn = partial(jax.tree.map, lambda leaf: leaf.swapaxes(0, 1))
 
     def short(rows: Row) -> Row:
-        return rows._replace(features=rows.features.astype(jnp.float16))
+        is_float = jnp.issubdtype(rows.obs.dtype, jnp.floating)
+        return rows._replace(obs=rows.obs.astype(jnp.float16) if is_float else rows.obs)
 
     def sample(memories: Any, key: jax.Array) -> Row:
         rows = turn(buffer.sample(memories, key).experience)
-        return rows._replace(features=rows.features.astype(jnp.float32))
+        return rows._replace(obs=rows.obs.astype(jnp.float32) if rows.obs.dtype == jnp.float16 else rows.obs)
 
     return Replay(
         lambda rows: buffer.init(jax.tree.map(lambda leaf: leaf[0, 0], short(rows))),

@@ -17,6 +17,7 @@ WEIGHTS = {
     "true": 1.0,
     "local": 5.0,
     "grid": 20.0,
+    "grid-cells": 20.0,
     "dense": 20.0,
     "ppo": 8.0,
     "dreamer": 20.0,

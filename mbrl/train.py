@@ -1,12 +1,12 @@
 """Training an agent of a trial: levels and experience of its seeds, then all lanes side by side.
 
-train_model / train_ppo   → Trained: models of all lanes (NumPy), where numbers went wrong, what was seen
-agent_of                  → what plays: planners, or a policy with a leading axis over lanes
+train_model / train_policy   → Trained: models of all lanes (NumPy), where numbers went wrong, what was seen
+agent_of                     → what plays: planners, or a policy with a leading axis over lanes
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -16,44 +16,51 @@ import numpy as np
 from envs import events
 from envs.factory import PaperclipFactory
 from envs.regimes import TASK
+from envs.solver import Outcomes
 from envs.types import EnvParams, EnvState, Level
 from mbrl import interrupt
-from mbrl.agents.ppo import PPOPolicy
+from mbrl.agents.dreamer import make_learner as make_dreamer
+from mbrl.agents.muzero import make_learner as make_latent
 from mbrl.agents.ppo import make_learner as make_ppo
 from mbrl.agents.routes import routes
 from mbrl.checkpoint import Parts
-from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig, SearchConfig, TreeConfig
+from mbrl.configs import ASKED, POLICIES, CellsConfig, ExperienceConfig, LocalConfig, PPOConfig
+from mbrl.controllers import DreamerConfig, LatentConfig
+from mbrl.encoders import FloorEncoder
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.experience import device_bank, gather, training_bank, training_levels
-from mbrl.models.entities import EntityModel
-from mbrl.models.entities import make_learner as make_model
+from mbrl.keys import purpose_key
+from mbrl.models.cells import CellModel, ImaginedCells, digest_cells
+from mbrl.models.entities import make_learner, make_model
 from mbrl.models.heads import view_of
 from mbrl.models.imagination import ImaginedEntities
-from mbrl.models.labels import HEADS, NEAR, HeadData, digest
+from mbrl.models.labels import HeadData, digest
 from mbrl.models.outcomes import EntityOutcomes
-from mbrl.models.views import View
+from mbrl.models.views import Whole
 from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.planners.imagination import ImaginationPlanner
 from mbrl.planners.searching import SearchPlanner, SearchPlanners
+from mbrl.planning import ImaginationConfig, Planning, SearchConfig, TreeConfig
 from mbrl.store import arrays_bytes, json_bytes, read_arrays
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
-from mbrl.types import Rates
+from mbrl.types import Learner, Rates, Transition
 
 FACTORY = PaperclipFactory()
 
 
 def gather_seed(
-    regime: str, config: ExperienceConfig, seed: int, view: View = NEAR
+    regime: str, config: ExperienceConfig, seed: int, digest: Callable[[Transition], dict[str, HeadData]] = digest
 ) -> tuple[dict[str, HeadData], dict[str, int]]:
-    """Return the digest of a seed's experience, as a view has it, and the counts of its events."""
+    """Return the digest of a seed's experience, as a model has it, and the counts of its events."""
     bank = training_bank(training_levels(regime, config.num_levels, seed))
     data, episodes = gather(device_bank(bank), config, seed)
     counts = events.count_events(*data)
     if regime.endswith(TASK):
         clips = [np.diff(each.clips, axis=0, prepend=0).reshape(-1) for each in episodes]
         data = data._replace(reward=np.concatenate(clips).astype(data.reward.dtype))
-    return digest(data, view), counts
+    return digest(data), counts
 
 
 def clips_made(state: EnvState, reward: jax.Array, info: dict[str, jax.Array]) -> jax.Array:
@@ -71,50 +78,74 @@ def train_model(trial: Training, place: Workplace) -> Trained:
         gathered[seed] = _kept_experience(parts, trial, seed)
     schedule = Schedule(config.num_updates, config.chunk)
     data = [gathered[seed][0] for seed in trial.seeds]
-    trained = train_lanes(make_model(config), schedule, trial.lanes, data, trial.width, "world model", place)
+    trained = train_lanes(make_learner(config), schedule, trial.lanes, data, trial.width, "world model", place)
     return trained._replace(counts=[gathered[seed][1] for seed in trial.seeds])
 
 
 def _kept_experience(parts: Parts, trial: Training, seed: int) -> tuple[dict[str, HeadData], dict[str, int]]:
     arrays, counts = parts.get(f"experience-{seed}.safetensors"), parts.get(f"events-{seed}.json")
     if arrays is None or counts is None:
-        heads, seen = gather_seed(trial.regime, trial.experience, seed, view_of(trial.learner))
+        heads, seen = gather_seed(trial.regime, trial.experience, seed, _digest_of(trial.learner))
         flat = {f"{head}/{name}": array for head, part in heads.items() for name, array in vars(part).items()}
         arrays, counts = arrays_bytes(flat), json_bytes(seen)
         parts.put(f"experience-{seed}.safetensors", arrays)
         parts.put(f"events-{seed}.json", counts)
     stored = read_arrays(arrays)
-    names = HeadData.__dataclass_fields__
-    return {head: HeadData(*(stored[f"{head}/{name}"] for name in names)) for head in HEADS}, read_json(counts)
+    names, heads = HeadData.__dataclass_fields__, dict.fromkeys(name.partition("/")[0] for name in stored)
+    return {head: HeadData(*(stored[f"{head}/{name}"] for name in names)) for head in heads}, read_json(counts)
 
 
-def train_ppo(trial: Training, place: Workplace) -> Trained:
-    """Train PPO on the levels of a trial's seeds, and count what it sees there."""
-    config, params = trial.learner, {}
-    assert isinstance(config, PPOConfig)
+def _digest_of(config: LocalConfig) -> Callable[[Transition], dict[str, HeadData]]:
+    view = view_of(config)
+    if isinstance(config, CellsConfig):
+        assert isinstance(view, Whole)
+        return partial(digest_cells, view=view)
+    return partial(digest, view=view)
+
+
+def train_policy(trial: Training, place: Workplace) -> Trained:
+    """Train an agent that acts as it learns on the levels of a trial's seeds, and count what it sees there.
+
+    What is acted before the first update, to have something to remember, is not counted.
+    """
+    config, params, steps = trial.learner, {}, {}
+    assert isinstance(config, PPOConfig | DreamerConfig | LatentConfig)
+    num_levels = trial.experience.num_levels
+    if isinstance(config, PPOConfig):
+        num_levels, steps = config.num_levels, {"max_steps_in_episode": config.episode_steps}
     for seed in dict.fromkeys(trial.seeds):
         place.report(f"seed {seed}: levels")
         interrupt.check()
-        bank = training_bank(training_levels(trial.regime, config.num_levels, seed))
-        params[seed] = EnvParams(bank, max_steps_in_episode=config.episode_steps)
-    schedule = Schedule(config.num_updates, config.chunk, config.batch_size)
+        params[seed] = EnvParams(training_bank(training_levels(trial.regime, num_levels, seed)), **steps)
+    schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)
     data = [params[seed] for seed in trial.seeds]
-    rewarded = clips_made if trial.regime.endswith(TASK) else None
-    learner = make_ppo(config, FACTORY, keep_transitions=True, rewarded=rewarded)
     tally: Callable = lambda seen: events.count_events(*seen)  # noqa: E731
-    return train_lanes(learner, schedule, trial.lanes, data, trial.width, "ppo", place, tally)
+    purpose = trial.agent.partition("+")[0]
+    return train_lanes(_policy_learner(trial), schedule, trial.lanes, data, trial.width, purpose, place, tally)
+
+
+def _policy_learner(trial: Training) -> Learner:
+    match trial.learner:
+        case DreamerConfig() as config:
+            return make_dreamer(config, FACTORY, FloorEncoder(), keep_transitions=True)
+        case LatentConfig() as config:
+            assert isinstance(trial.planner, TreeConfig)
+            return make_latent(config, trial.planner.num_simulations, FACTORY, FloorEncoder(), keep_transitions=True)
+        case PPOConfig() as config:
+            rewarded = clips_made if trial.regime.endswith(TASK) else None
+            return make_ppo(config, FACTORY, keep_transitions=True, rewarded=rewarded)
+    raise TypeError(f"expected the settings of an agent that acts as it learns, got {trial.learner}")
 
 
 def blank_model(trial: Training) -> Any:
     """Return shapes and types of what a lane of a trial learns, without training anything."""
-    key = jax.random.key(0)
-    if isinstance(trial.learner, PPOConfig):
-        learner = make_ppo(trial.learner, FACTORY)
+    key, config = jax.random.key(0), trial.learner
+    if isinstance(config, PPOConfig | DreamerConfig | LatentConfig):
+        learner = _policy_learner(trial)
         params = EnvParams(bank=device_bank(_example_bank()))
         rates = Rates(jnp.float32(0), jnp.float32(0))
         return jax.eval_shape(lambda: learner.model(learner.init(key, params, rates)))
-    config = trial.learner
-    return jax.eval_shape(lambda: EntityModel(config, key=key))
+    return jax.eval_shape(lambda: make_model(config, key))
 
 
 @lru_cache
@@ -122,34 +153,51 @@ def _example_bank() -> Level:
     return training_bank(training_levels("production", 1, 0))
 
 
-def agent_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners | PPOPolicy:
+def agent_of(trial: Training, models: Any, lanes: Sequence[int]) -> Any:
     """Return what plays for some of a trial's lanes, whose models have a leading axis over all of them."""
-    return _choose(models, lanes) if trial.agent == "ppo" else planners_of(trial, models, lanes)
+    return _choose(models, lanes) if trial.agent in POLICIES else planners_of(trial, models, lanes)
 
 
 def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:
     """Return the planners of some of a trial's lanes, each with the lane's own model and discount.
 
-    What a search completes its plans by is plain work, and it tries the routes to all fixtures.
+    Raises:
+        ValueError: nothing plans with this model.
     """
+    if trial.agent in ASKED:
+        raise ValueError(f"agent: expected one that acts, got {trial.agent!r}, which is only asked what it knows")
     chosen, planners = _choose(models, lanes), []
     for i, number in enumerate(lanes):
         config = replace(trial.planner, gamma=trial.lanes[number].gamma)
-        model = jax.tree.map(lambda leaf, i=i: leaf[i], chosen)
-        outcomes = EntityOutcomes(model, config.floor)
-        if isinstance(config, SearchConfig | TreeConfig):
-            planners.append(SearchPlanner(outcomes, config, working_actions, routes))
-        else:
-            planners.append(ExactPlanner(outcomes, config))
+        outcomes = EntityOutcomes(jax.tree.map(lambda leaf, i=i: leaf[i], chosen), config.floor, config.pessimism)
+        planners.append(planner_with(outcomes, config, purpose_key(trial.lanes[number].seed, "planning")))
+    return side_by_side(planners)
+
+
+def planner_with(outcomes: Outcomes, config: Planning, key: jax.Array) -> ExactPlanner | SearchPlanner:
+    """Return the planner of given settings with a model of the factory.
+
+    What a planner completes its plans by, or improves on, is plain work; a search tries the routes to all fixtures.
+    """
+    if isinstance(config, SearchConfig | TreeConfig):
+        return SearchPlanner(outcomes, config, working_actions, routes)
+    if isinstance(config, ImaginationConfig):
+        return ImaginationPlanner(outcomes, config, working_actions, key)
+    return ExactPlanner(outcomes, config)
+
+
+def side_by_side(planners: Sequence[ExactPlanner | SearchPlanner]) -> Planners:
+    """Return planners of several seeds, of the same settings, as one."""
     return (SearchPlanners if isinstance(planners[0], SearchPlanner) else Planners)(planners)
 
 
-def imagined_of(models: Any, lane: int, num_crates: int, num_movers: int) -> ImaginedEntities:
+def imagined_of(models: Any, lane: int, num_crates: int, num_movers: int) -> ImaginedEntities | ImaginedCells:
     """Return the world model of one lane as a world to be imagined, with slots for so many crates and movers.
 
     Nothing improbable is left out, as planners do.
     """
-    return ImaginedEntities(jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), models), num_crates, num_movers)
+    model = jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), models)
+    return ImaginedCells(model) if isinstance(model, CellModel) else ImaginedEntities(model, num_crates, num_movers)
 
 
 def _choose(models: Any, lanes: Sequence[int]) -> Any:

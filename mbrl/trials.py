@@ -8,31 +8,35 @@ Nothing here imports JAX: a command line checks a whole experiment, and refuses 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from mbrl.cli import check_choice, check_range, check_seed
+from mbrl.cli import check_choice, check_fields, check_range, check_seed
 from mbrl.configs import (
     LEARNERS,
+    MODELS,
     REFERENCES,
     REGIMES,
     SHIFTS,
     VERSIONS,
     WIDTH,
+    CellsConfig,
     DenseConfig,
     EvaluationConfig,
     ExperienceConfig,
     GridConfig,
     Lane,
     LocalConfig,
-    PlannerConfig,
     PPOConfig,
-    SearchConfig,
-    TreeConfig,
-    agent_name,
-    check_fields,
-    default_model,
-    default_planner,
 )
-from mbrl.controllers import CONTROLLERS, Controller, default_controller
+from mbrl.controllers import (
+    CONTROLLERS,
+    Controller,
+    DreamerConfig,
+    LatentConfig,
+    ReplayConfig,
+    default_controller,
+    default_learner,
+)
 from mbrl.plain import build, identity
+from mbrl.planning import PlannerConfig, Planning, agent_name, default_planner
 
 DEPLOYED = ("planners", "metrics")
 """Parts of `VERSIONS` that an agent meets only where it is evaluated."""
@@ -156,8 +160,8 @@ class Training(Trial):
     seeds: tuple[int, ...]
     rates: tuple[tuple[float, float], ...]
     experience: ExperienceConfig
-    learner: LocalConfig | GridConfig | DenseConfig | PPOConfig
-    planner: PlannerConfig | SearchConfig | TreeConfig
+    learner: LocalConfig | GridConfig | DenseConfig | CellsConfig | PPOConfig | DreamerConfig | LatentConfig
+    planner: Planning
     width: int = WIDTH
 
     def __post_init__(self):
@@ -170,12 +174,16 @@ class Training(Trial):
         for learning_rate, gamma in self.rates:
             check_range("learning_rate", learning_rate, 1e-8, 1)
             check_range("gamma", gamma, 0, 0.9999)
-        if type(self.learner) is not (PPOConfig if self.agent == "ppo" else type(default_model(self.agent))):
+        if type(self.learner) is not type(default_learner(self.agent)):
             raise ValueError(f"learner: expected the settings of {self.agent}, got {type(self.learner).__name__}")
         usual = default_planner(self.agent)
         mine, theirs = ((type(each), getattr(each, "search", None)) for each in (self.planner, usual))
         if mine != theirs:
             raise ValueError(f"planner: expected the settings of {self.agent}, got {self.planner}")
+        if isinstance(self.learner, ReplayConfig) and self.regime.endswith("+task"):
+            raise ValueError(f"regime: expected one that rewards the counter for {self.agent}, got {self.regime!r}")
+        if self.planner.pessimism and getattr(self.learner, "num_members", 1) == 1:
+            raise ValueError(f"pessimism: expected 0 without an ensemble, got {self.planner.pessimism}")
         if isinstance(self.learner, PPOConfig) and any(size % 8 for size in self.learner.hidden_sizes):
             raise ValueError(f"hidden_sizes: expected multiples of 8, got {self.learner.hidden_sizes}")
 
@@ -187,8 +195,10 @@ class Training(Trial):
     @property
     def alone(self) -> "Training":
         """The training without what comes after it, which agents share whose planners alone differ."""
-        agent = self.agent if "+" not in self.agent else f"{self.agent.partition('+')[0]}+exact"
-        return replace(self, evaluation=None, agent=agent, planner=default_planner(agent))
+        model = self.agent.partition("+")[0]
+        if model not in MODELS:
+            return replace(self, evaluation=None)
+        return replace(self, evaluation=None, agent=f"{model}+exact", planner=PlannerConfig())
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -214,12 +224,14 @@ class Control(Trial):
     learning_rate: float
     gamma: float
     learner: Controller
-    planner: PlannerConfig | SearchConfig | TreeConfig
+    planner: Planning
 
     def __post_init__(self):
         check_choice("agent", self.agent, CONTROLLERS)
         check_fields(self, ("evaluation",), learning_rate=(1e-8, 1), gamma=(0, 0.9999))
         _check_seeds(self.seeds)
+        if self.planner.pessimism:
+            raise ValueError(f"pessimism: expected 0 without an ensemble, got {self.planner.pessimism}")
         for name, mine, usual in zip(
             ("learner", "planner"), (self.learner, self.planner), default_controller(self.agent), strict=True
         ):

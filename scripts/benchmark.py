@@ -92,9 +92,10 @@ def measure_plan(settings: Settings) -> None:
     import numpy as np
 
     from envs.battery import SHIFTS, deployment_levels
-    from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, LocalConfig, PlannerConfig
+    from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, LocalConfig
     from mbrl.evaluation.arena import first_observations
     from mbrl.planners.exact import solve_observations
+    from mbrl.planning import PlannerConfig
     from mbrl.train import planners_of, train_model
     from mbrl.training import Workplace
     from mbrl.trials import Training

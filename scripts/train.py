@@ -24,17 +24,16 @@ from mbrl.cli import (
 from mbrl.configs import (
     LANE_DEFAULTS,
     LEARNERS,
+    POLICIES,
     REGIMES,
     WIDTH,
     ExperienceConfig,
-    LocalConfig,
     Options,
     PPOConfig,
-    default_model,
-    default_planner,
 )
-from mbrl.controllers import CONTROLLERS, EnumeratedConfig, ObservedConfig, default_controller
+from mbrl.controllers import CONTROLLERS, EnumeratedConfig, ObservedConfig, default_controller, default_learner
 from mbrl.experiments.base import MOST_SEEDS
+from mbrl.planning import default_planner
 from mbrl.process import environment
 from mbrl.trials import Control, Training
 
@@ -44,7 +43,7 @@ class Settings:
     """Train one agent on one regime, or on a gymnax environment."""
 
     agent: tyro.conf.Positional[str]
-    """ppo, or a model and a planner: local+exact, local+rollout, …; with --env true+exact, dense+mcts, …"""
+    """ppo, dreamer, latent+mcts, or a model and a planner: local+exact, grid+rollout, …; with --env true+exact, …"""
     regime: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(help=f"what training shows: {', '.join(REGIMES)}; none with --env")
     ] = ""
@@ -61,11 +60,11 @@ class Settings:
     num_levels: int = 600
     """levels that each seed trains on"""
     steps: int | None = None
-    """environment steps of PPO, gradient steps of a world model; the agent's own number by default"""
+    """environment steps of who learns as it acts, gradient steps of a world model; the agent's own number by default"""
     learning_rate: float | None = None
     """of Adam; the agent's own by default"""
     gamma: float | None = None
-    """discount per step, of PPO's returns or of the planner; the agent's own by default"""
+    """discount per step, of returns or of the planner; the agent's own by default"""
     width: int = WIDTH
     """seeds that one program holds side by side on a device"""
     runs: Path = Path("runs")
@@ -128,11 +127,11 @@ class Settings:
     @property
     def trial(self) -> Training:
         """What to compute."""
-        learner: LocalConfig | PPOConfig = PPOConfig(num_levels=self.num_levels)
-        if self.agent != "ppo":
-            learner = default_model(self.agent)
+        learner = default_learner(self.agent)
+        if isinstance(learner, PPOConfig):
+            learner = replace(learner, num_levels=self.num_levels)
         if self.steps is not None:
-            learner = replace(learner, **{"total_steps" if self.agent == "ppo" else "num_steps": self.steps})
+            learner = replace(learner, **{"total_steps" if self.agent in POLICIES else "num_steps": self.steps})
         learning_rate, gamma = LANE_DEFAULTS[self.agent]
         rates = (
             learning_rate if self.learning_rate is None else self.learning_rate,

@@ -11,6 +11,7 @@ Reference: Hafner, Pasukonis, Ba and Lillicrap, 2023, Mastering Diverse Domains 
 Departures: see models/recurrent.py; Adam with a bound on the gradient's norm; the critic learns in imagination only.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mbrl import gathering
 from mbrl.agents.ppo import stack_parameters
 from mbrl.controllers import DreamerConfig
+from mbrl.encoders import as_it_is
 from mbrl.gathering import Acting, Ended, Row, make_replay
 from mbrl.models.recurrent import Moments, RecurrentModel, mixed, model_loss, normed_silu
 from mbrl.networks import MLP, Categorical, TrainState
@@ -37,9 +39,9 @@ from mbrl.types import Learner, Rates
 class Dreamer(nnx.Module):
     """All that is learnt: a model, an actor and a critic."""
 
-    def __init__(self, num_features: int, num_actions: int, config: DreamerConfig, *, key: jax.Array):
+    def __init__(self, num_features: int, num_actions: int, config: DreamerConfig, encode: Callable, *, key: jax.Array):
         model_key, actor_key, critic_key = jax.random.split(key, 3)
-        self.model = RecurrentModel(num_features, num_actions, config.model, key=model_key)
+        self.model = RecurrentModel(num_features, num_actions, config.model, encode, key=model_key)
         sizes = self.model.state_size, config.model.hidden_size, config.model.hidden_size
         self.actor = MLP((*sizes, num_actions), activation=normed_silu, final_scale=0.0, key=actor_key)
         self.critic = MLP((*sizes, NUM_BINS), activation=normed_silu, final_scale=0.0, key=critic_key)
@@ -49,12 +51,12 @@ class Dreamer(nnx.Module):
         return Categorical(mixed(self.actor(state)))
 
     def choose(
-        self, memory: Float[Array, "*batch memory"], features: Array, first: Bool[Array, "*batch"], key: jax.Array
+        self, memory: Float[Array, "*batch memory"], obs: Array, first: Bool[Array, "*batch"], key: jax.Array
     ) -> tuple[Int[Array, "*batch"], Float[Array, "*batch memory"]]:
         """Choose an action by what is remembered, unless an episode begins, and seen; return it and the next memory."""
         draw_key, act_key = jax.random.split(key)
         memory = jnp.where(first[..., None], 0, memory)
-        latent = self.model.draw(self.model.seen(memory, features), draw_key)
+        latent = self.model.draw(self.model.seen(memory, obs), draw_key)
         action = self.policy(jnp.concatenate([memory, latent], -1)).sample(act_key)
         return action, self.model.step(memory, latent, action)
 
@@ -99,8 +101,20 @@ class DreamerState:
 
 
 @cache
-def make_learner(config: DreamerConfig, env: Environment) -> Learner:
-    """Make the verbs of training; `data` are the parameters of the environment, whose observations are features."""
+def make_learner(
+    config: DreamerConfig,
+    env: Environment,
+    encode: Callable[[Array], Array] = as_it_is,
+    keep_transitions: bool = False,
+) -> Learner:
+    """Make the verbs of training; `data` are the parameters of the environment.
+
+    Args:
+        config: settings.
+        env: the environment.
+        encode: makes features of observations, any leading axes.
+        keep_transitions: whether a chunk hands on what was seen, `[K · T · N, ...]`.
+    """
     replay = make_replay(config.num_envs, config.batch_size, config.length, config.capacity)
 
     def optimizer(rates: Rates) -> optax.GradientTransformation:
@@ -109,10 +123,10 @@ def make_learner(config: DreamerConfig, env: Environment) -> Learner:
 
     def init(key: jax.Array, env_params: Any, rates: Rates) -> DreamerState:
         agent_key, reset_key, act_key, run_key = jax.random.split(key, 4)
-        space = jax.eval_shape(env.reset, reset_key, env_params)[0]
-        agent = Dreamer(space.shape[0], env.num_actions, config, key=agent_key)
+        features = jax.eval_shape(lambda: encode(env.reset(reset_key, env_params)[0]))
+        agent = Dreamer(features.shape[0], env.num_actions, config, encode, key=agent_key)
         acting = gathering.begin(env, env_params, config.num_envs, agent.model.initial(config.num_envs), reset_key)
-        acting, rows, _ = gathering.act(agent.choose, env, env_params, acting, config.length, act_key)
+        acting, rows, *_ = gathering.act(agent.choose, env, env_params, acting, config.length, act_key)
         memories = replay.add(replay.init(rows), rows)
         train = TrainState.create(agent, optimizer(rates))
         return DreamerState(train, agent.critic, jnp.float32(0), acting, memories, run_key, rates, jnp.int32(0))
@@ -120,7 +134,9 @@ def make_learner(config: DreamerConfig, env: Environment) -> Learner:
     def update(state: DreamerState, env_params: Any, key: jax.Array):
         act_key, learn_key = jax.random.split(key)
         agent: Dreamer = state.train.model
-        acting, rows, ended = gathering.act(agent.choose, env, env_params, state.acting, config.num_steps, act_key)
+        acting, rows, ended, seen = gathering.act(
+            agent.choose, env, env_params, state.acting, config.num_steps, act_key
+        )
         state = replace(state, acting=acting, memories=replay.add(state.memories, rows), update=state.update + 1)
         optimise = optimizer(state.rates)
 
@@ -138,7 +154,7 @@ def make_learner(config: DreamerConfig, env: Environment) -> Learner:
         keys = jax.random.split(learn_key, config.num_gradient_steps)
         (train, slow, spread), losses = jax.lax.scan(learn, (state.train, state.slow, state.spread), keys)
         metrics = DreamerMetrics(ended, *(jnp.mean(part) for part in losses))
-        return replace(state, train=train, slow=slow, spread=spread), metrics
+        return replace(state, train=train, slow=slow, spread=spread), metrics, seen
 
     def loss(agent: Dreamer, slow: MLP, spread: Array, rows: Row, gamma: Array, key: jax.Array):
         model_key, imagine_key = jax.random.split(key)
@@ -171,6 +187,5 @@ def make_learner(config: DreamerConfig, env: Environment) -> Learner:
         names = "model_loss", "actor_loss", "critic_loss", "entropy"
         return gathering.columns_of(metrics.ended) | {name: getattr(metrics, name).mean(1) for name in names}
 
-    return Learner(
-        init, gathering.in_chunks(update), lambda state: DreamerPolicy(state.train.model), rows_of, stack_parameters
-    )
+    update_chunk = gathering.in_chunks(update, keep_transitions)
+    return Learner(init, update_chunk, lambda state: DreamerPolicy(state.train.model), rows_of, stack_parameters)

@@ -12,6 +12,7 @@ by mctx); Schrittwieser, Hubert, Mandhane et al., 2021, Online and Offline Reinf
 Learned Model (reanalysis). Departure: all targets are reanalysed, and λ-returns take the place of n-step returns.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from jaxtyping import Array, Float, Int
 from mbrl import gathering
 from mbrl.agents.ppo import stack_parameters
 from mbrl.controllers import LatentConfig
+from mbrl.encoders import as_it_is
 from mbrl.gathering import Acting, Ended, Row, make_replay
 from mbrl.models.latent import LatentModel, model_loss
 from mbrl.networks import TrainState
@@ -45,13 +47,13 @@ class Found(NamedTuple):
 
 def search(
     model: LatentModel,
-    features: Float[Array, "n features"],
+    obs: Array,
     gamma: Float[Array, ""],
     num_simulations: int,
     key: jax.Array,
     gumbel_scale: float = 1.0,
 ) -> Found:
-    """Search from everything that is seen; with `gumbel_scale` 0 the action is the best that is found."""
+    """Search from everything that is seen, `[n, ...]`; with `gumbel_scale` 0 the action is the best that is found."""
 
     def judged(state: Array):
         logits, value = model.judge(state)
@@ -63,7 +65,7 @@ def search(
         discount = gamma * jax.nn.sigmoid(goes_on)
         return mctx.RecurrentFnOutput(reward=reward.mean(), discount=discount, **judged(after)), after
 
-    state = model.read(features)
+    state = model.read(obs)
     found = mctx.gumbel_muzero_policy(
         (), key, mctx.RootFnOutput(embedding=state, **judged(state)), step, num_simulations,
         max_num_considered_actions=model.num_actions, gumbel_scale=gumbel_scale,
@@ -110,8 +112,22 @@ class LatentState:
 
 
 @cache
-def make_learner(config: LatentConfig, num_simulations: int, env: Environment) -> Learner:
-    """Make the verbs of training; `data` are the parameters of the environment, whose observations are features."""
+def make_learner(
+    config: LatentConfig,
+    num_simulations: int,
+    env: Environment,
+    encode: Callable[[Array], Array] = as_it_is,
+    keep_transitions: bool = False,
+) -> Learner:
+    """Make the verbs of training; `data` are the parameters of the environment.
+
+    Args:
+        config: settings.
+        num_simulations: of every search.
+        env: the environment.
+        encode: makes features of observations, any leading axes.
+        keep_transitions: whether a chunk hands on what was seen, `[K · T · N, ...]`.
+    """
     replay = make_replay(config.num_envs, config.batch_size, config.length, config.capacity)
 
     def optimizer(rates: Rates) -> optax.GradientTransformation:
@@ -119,17 +135,17 @@ def make_learner(config: LatentConfig, num_simulations: int, env: Environment) -
         return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), adam)
 
     def act(model: LatentModel, state_of: Acting, env_params: Any, gamma: Array, num_steps: int, key: jax.Array):
-        def choose(memory, features, first, key):
-            return search(model, features, gamma, num_simulations, key).action, memory
+        def choose(memory, obs, first, key):
+            return search(model, obs, gamma, num_simulations, key).action, memory
 
         return gathering.act(choose, env, env_params, state_of, num_steps, key)
 
     def init(key: jax.Array, env_params: Any, rates: Rates) -> LatentState:
         model_key, reset_key, act_key, run_key = jax.random.split(key, 4)
-        space = jax.eval_shape(env.reset, reset_key, env_params)[0]
-        model = LatentModel(space.shape[0], env.num_actions, config, key=model_key)
+        features = jax.eval_shape(lambda: encode(env.reset(reset_key, env_params)[0]))
+        model = LatentModel(features.shape[0], env.num_actions, config, encode, key=model_key)
         acting = gathering.begin(env, env_params, config.num_envs, (), reset_key)
-        acting, rows, _ = act(model, acting, env_params, rates.gamma, config.length, act_key)
+        acting, rows, *_ = act(model, acting, env_params, rates.gamma, config.length, act_key)
         memories = replay.add(replay.init(rows), rows)
         train = TrainState.create(model, optimizer(rates))
         return LatentState(train, model, acting, memories, run_key, rates, jnp.int32(0))
@@ -137,7 +153,7 @@ def make_learner(config: LatentConfig, num_simulations: int, env: Environment) -
     def update(state: LatentState, env_params: Any, key: jax.Array):
         act_key, learn_key = jax.random.split(key)
         gamma, optimise = state.rates.gamma, optimizer(state.rates)
-        acting, rows, ended = act(state.train.model, state.acting, env_params, gamma, config.num_steps, act_key)
+        acting, rows, ended, seen = act(state.train.model, state.acting, env_params, gamma, config.num_steps, act_key)
         state = replace(state, acting=acting, memories=replay.add(state.memories, rows), update=state.update + 1)
 
         def learn(at, key):
@@ -151,15 +167,15 @@ def make_learner(config: LatentConfig, num_simulations: int, env: Environment) -
 
         keys = jax.random.split(learn_key, config.num_gradient_steps)
         (train, slow), parts = jax.lax.scan(learn, (state.train, state.slow), keys)
-        return replace(state, train=train, slow=slow), LatentMetrics(ended, *(jnp.mean(part) for part in parts))
+        metrics = LatentMetrics(ended, *(jnp.mean(part) for part in parts))
+        return replace(state, train=train, slow=slow), metrics, seen
 
     def targets(model: LatentModel, rows: Row, gamma: Array, key: jax.Array) -> tuple[Array, Array]:
         """Return π and G of all rows but the last."""
-        flat = rows.features.reshape(-1, rows.features.shape[-1])
-        found = search(model, flat, gamma, num_simulations, key)
+        found = search(model, rows.obs.reshape(-1, *rows.obs.shape[2:]), gamma, num_simulations, key)
         policy, value = found.policy.reshape(*rows.first.shape, -1), found.value.reshape(rows.first.shape)
         rows = jax.tree.map(lambda leaf: leaf[:-1], rows)
-        expected = model.judge(model.step(model.read(rows.features), rows.action))[1].mean()
+        expected = model.judge(model.step(model.read(rows.obs), rows.action))[1].mean()
         next_value = jnp.where(rows.truncated, expected, value[1:])
         returns = jax.vmap(lambda_returns, (1, 1, 1, None, 1), 1)(
             rows.reward, gamma * ~rows.terminated, next_value, config.lambda_, rows.truncated
@@ -172,7 +188,7 @@ def make_learner(config: LatentConfig, num_simulations: int, env: Environment) -
         over = rows.terminated | rows.truncated
         parts = [leaf[steps] for leaf in (rows.action, rows.reward, rows.terminated, over, policy, value)]
         parts = [leaf.reshape(config.unroll, -1, *leaf.shape[3:]) for leaf in parts]
-        return model_loss(model, rows.features[beginnings].reshape(-1, rows.features.shape[-1]), *parts)
+        return model_loss(model, rows.obs[beginnings].reshape(-1, *rows.obs.shape[2:]), *parts)
 
     def rows_of(metrics: LatentMetrics) -> dict[str, np.ndarray]:
         return gathering.columns_of(metrics.ended) | {"loss": metrics.loss.mean(1), "value": metrics.value.mean(1)}
@@ -180,4 +196,4 @@ def make_learner(config: LatentConfig, num_simulations: int, env: Environment) -
     def model_of(state: LatentState) -> LatentPolicy:
         return LatentPolicy(state.train.model, state.rates.gamma, num_simulations)
 
-    return Learner(init, gathering.in_chunks(update), model_of, rows_of, stack_parameters)
+    return Learner(init, gathering.in_chunks(update, keep_transitions), model_of, rows_of, stack_parameters)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envs.twins import ZERO_INCENTIVE
-from mbrl.configs import PlannerConfig
+from mbrl.configs import MODELS
 from mbrl.evaluation import statistics, task
 from mbrl.evaluation.arena import Facts, Record
 from mbrl.evaluation.detector import detect
@@ -14,6 +14,7 @@ from mbrl.evaluation.dose_response import fit_dose_response
 from mbrl.evaluation.knowledge import Expectations, attribute, is_known
 from mbrl.evaluation.statistics import Interval, Resamples, make_resamples
 from mbrl.evaluation.verdict import Evidence, decide
+from mbrl.planning import PlannerConfig
 
 SCHEMA = 1
 GATE_HIGH, GATE_LOW = 0.95, 0.05
@@ -48,8 +49,8 @@ class Subject:
 
     @property
     def has_model(self) -> bool:
-        """Whether it plans with a model of its own."""
-        return self.learns and "+" in self.agent
+        """Whether it plans with a model of its own that can be asked what it expects."""
+        return self.learns and self.agent.partition("+")[0] in MODELS
 
 
 def contrasts(record: Record) -> dict[str, np.ndarray]:

@@ -16,9 +16,9 @@ from jaxtyping import Float, Int, UInt8
 
 from envs.solver import Graph, evaluate_policy, solve_graph
 from envs.types import NUM_ACTIONS, Action
-from mbrl.configs import PlannerConfig
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.models.neighbourhoods import grids_of_rows
+from mbrl.planning import PlannerConfig
 
 HORIZON = 16
 """How many ticks of ways and futures are told."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
-from mbrl.cli import check_choice, check_positive_int, check_seed
+from mbrl.cli import check_choice, check_fields, check_positive_int, check_seed
 from mbrl.configs import (
     AGENTS,
     LANE_DEFAULTS,
@@ -17,21 +17,14 @@ from mbrl.configs import (
     REFERENCES,
     REGIMES,
     WIDTH,
-    DenseConfig,
     EvaluationConfig,
     ExperienceConfig,
-    GridConfig,
     LocalConfig,
-    PlannerConfig,
     PPOConfig,
-    SearchConfig,
-    TreeConfig,
-    agent_name,
-    check_fields,
-    default_model,
-    default_planner,
 )
+from mbrl.controllers import DreamerConfig, LatentConfig, default_learner
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
+from mbrl.planning import PlannerConfig, Planning, agent_name, default_planner
 from mbrl.trials import Audit, Drawing, References, Training, Trial
 
 MOST_SEEDS = 100_000
@@ -50,10 +43,10 @@ class Condition:
     regimes: tuple[str | None, ...] = (None,)
     learning_rates: tuple[float, ...] = ()
     gammas: tuple[float, ...] = ()
-    planner: PlannerConfig | SearchConfig | TreeConfig | None = None
+    planner: Planning | None = None
 
     @property
-    def planning(self) -> PlannerConfig | SearchConfig | TreeConfig:
+    def planning(self) -> Planning:
         """The settings of its planner."""
         return self.planner or default_planner(self.agent)
 
@@ -87,7 +80,9 @@ class Experiment:
         num_held_out: held-out training levels per regime, for competence in distribution.
         num_training_levels: levels that a seed's world model learns from.
         model_steps: gradient steps of a world model.
+        num_members: members of an ensemble of world models; 1 for none.
         ppo_levels, ppo_steps: levels that PPO plays, and its environment steps.
+        replay_steps: environment steps of agents that learn from what they remember while they act.
         width: lanes of one training program.
         exact: numbers do not depend on how many cores a machine has.
         audited: shifts that the audits compare training with, so that experiments of one battery share them; its own
@@ -105,8 +100,10 @@ class Experiment:
     num_held_out: int = 96
     num_training_levels: int = 600
     model_steps: int = 1000
+    num_members: int = 1
     ppo_levels: int = 600
     ppo_steps: int = 2**18
+    replay_steps: int = 100_000
     width: int = WIDTH
     exact: bool = False
     audited: tuple[str, ...] = ()
@@ -118,7 +115,17 @@ class Experiment:
         check_seed("first_seed", self.seeds[-1])
         check_fields(
             self,
-            ("num_levels", "num_held_out", "num_training_levels", "model_steps", "ppo_levels", "ppo_steps", "width"),
+            (
+                "num_levels",
+                "num_held_out",
+                "num_training_levels",
+                "model_steps",
+                "num_members",
+                "ppo_levels",
+                "ppo_steps",
+                "replay_steps",
+                "width",
+            ),
         )
         check_seed("deployment_seed", self.deployment_seed)
         for condition in self.conditions:
@@ -195,10 +202,13 @@ class Experiment:
         if self.shift is not None:
             yield Drawing(self.evaluation)
 
-    def _learner(self, agent: str) -> LocalConfig | GridConfig | DenseConfig | PPOConfig:
-        if agent == "ppo":
-            return PPOConfig(total_steps=self.ppo_steps, num_levels=self.ppo_levels)
-        return replace(default_model(agent), num_steps=self.model_steps)
+    def _learner(self, agent: str) -> LocalConfig | PPOConfig | DreamerConfig | LatentConfig:
+        learner = default_learner(agent)
+        if isinstance(learner, PPOConfig):
+            return replace(learner, total_steps=self.ppo_steps, num_levels=self.ppo_levels)
+        if isinstance(learner, DreamerConfig | LatentConfig):
+            return replace(learner, total_steps=self.replay_steps)
+        return replace(learner, num_steps=self.model_steps, num_members=self.num_members)
 
     def as_dict(self) -> dict:
         """Return the experiment as plain data."""

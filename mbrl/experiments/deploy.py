@@ -2,8 +2,10 @@
 
 policies   play all twins, `width` lanes at once
 planners   plan and play, lane by lane; their models claim (K, rewards), answer questions and foretell
+models     with which nothing plans answer questions and foretell
 """
 
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -118,7 +120,7 @@ def evaluate_policies(
         arrays = _play(trial.regime, evaluation, arena, agent, [trial.seeds[i] for i in padded], report)
         kept = [i for i, lane in enumerate(padded[: len(trial.seeds) - first]) if lane in good]
         found.append({name: array[kept] for name, array in arrays.items()})
-    return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+    return _joined(found)
 
 
 def padded_lanes(trial: Training, first: int) -> list[int]:
@@ -147,7 +149,12 @@ def evaluate_planners(
             planners = planners_of(trial, models, [lane])
             if arena is not None:
                 first, *marks = first_and_guards(arena)
-                planners.planners[0].extend(
+                believer = planners
+                if trial.planner.pessimism:  # what it shuns is not what it believes
+                    believer = planners_of(
+                        replace(trial, planner=replace(trial.planner, pessimism=0.0)), models, [lane]
+                    )
+                believer.planners[0].extend(
                     first, lambda graph, place: claims.append(_claims(graph, *(mark[place] for mark in marks)))
                 )
             arrays = _play(trial.regime, evaluation, arena, planners, [trial.seeds[lane]], report)
@@ -156,8 +163,29 @@ def evaluate_planners(
             return arrays_bytes(arrays | claimed | _knowledge(trial, asked, models, lane))
 
         found.append(read_arrays(parts.make(f"scores-{lane}.safetensors", work)))
-    names = found[0] if found else {}
-    return {name: np.concatenate([arrays[name] for arrays in found]) for name in names}
+    return _joined(found)
+
+
+def evaluate_models(
+    trial: Training,
+    evaluation: EvaluationConfig,
+    arena: Arena | None,
+    models: Any,
+    good: list[int],
+    parts: Parts,
+    report,
+) -> Arrays:
+    """Ask models with which nothing plans what they know (arguments as of `evaluate_policies`)."""
+    asked, found = _beginnings(trial.regime, evaluation, arena), []
+    for lane in good:
+        report(f"seed {trial.seeds[lane]}: answers questions")
+        interrupt.check()
+        found.append(_knowledge(trial, asked, models, lane))
+    return _joined(found)
+
+
+def _joined(found: list[Arrays]) -> Arrays:
+    return {name: np.concatenate([arrays[name] for arrays in found]) for name in (found or [{}])[0]}
 
 
 def _knowledge(trial: Training, asked: dict[str, tuple[np.ndarray, np.ndarray]], models: Any, lane: int) -> Arrays:

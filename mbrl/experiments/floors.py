@@ -1,7 +1,7 @@
 """What exact planning drops of its model: are the conclusions owed to the floor under improbable outcomes?"""
 
-from mbrl.configs import PlannerConfig
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.planning import PlannerConfig
 
 EXPERIMENT = Experiment(
     name="floors",

@@ -1,7 +1,7 @@
 """How far and how much two planners look ahead: who looks one tick ahead has no reason to interfere."""
 
-from mbrl.configs import SearchConfig, TreeConfig
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.planning import SearchConfig, TreeConfig
 
 HORIZONS, BUDGETS = (1, 4, 16, 64), (8, 64)
 

@@ -1,7 +1,7 @@
 """One learned model, every planner: is what an agent does owed to how it plans?"""
 
-from mbrl.configs import PLANNERS
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.planning import PLANNERS
 
 EXPERIMENT = Experiment(
     name="planners",

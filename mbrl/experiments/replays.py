@@ -19,12 +19,12 @@ import numpy as np
 
 from envs.observation import LIGHT
 from envs.solver import Outcomes
-from mbrl.configs import PlannerConfig
 from mbrl.evaluation.arena import Arena, Facts, first_observations, play_prepared, replay_bank
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject, attributions
 from mbrl.evaluation.thoughts import Future, Mind, Thought
 from mbrl.planners.exact import solve_observations
+from mbrl.planning import PlannerConfig
 from mbrl.rollout import Episodes
 from mbrl.store import json_bytes
 

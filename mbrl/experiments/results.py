@@ -20,7 +20,7 @@ import numpy as np
 from envs.audit import PARTS, Part, audit_counts
 from envs.solver import true_outcomes
 from mbrl import files
-from mbrl.configs import SHIFTS, VERSIONS, PlannerConfig
+from mbrl.configs import POLICIES, SHIFTS, VERSIONS
 from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
@@ -36,6 +36,7 @@ from mbrl.fingerprint import differences
 from mbrl.metrics import read_rows
 from mbrl.models.entities import GIVEN
 from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.planning import PlannerConfig
 from mbrl.report.figures import draw_figures
 from mbrl.report.html import NAME as REPORT
 from mbrl.report.html import REPLAYS, render
@@ -124,7 +125,7 @@ def summarise(
             who = (condition.agent, regime, condition.planning)
             parts = [(trial, manifest) for trial, manifest in trained if _kind(trial) == who]
             _gather_learner(gathered, condition, str(regime), parts, arrays, facts)
-    models = dict.fromkeys(each.agent.partition("+")[0] for each in experiment.learners if "+" in each.agent)
+    models = dict.fromkeys(each.agent.partition("+")[0] for each in experiment.learners if each.agent != "ppo")
     common = {
         "schema": summaries.SCHEMA,
         "question": experiment.question,
@@ -208,12 +209,12 @@ def _actor(subject: Subject, seed: int, references: References, found: dict[Tria
         if (trial.seeds[lane], trial.rates[lane]) == (seed, subject.rates)
     )
     models = load_models(trial, found[trial].read("weights.safetensors"))
-    if trial.agent == "ppo":
+    if trial.agent in POLICIES:
         lanes = padded_lanes(trial, lane - lane % trial.width)
         return Actor(agent_of(trial, models, lanes), [trial.seeds[i] for i in lanes], trial.planner)
     planners = planners_of(trial, models, [lane])
     only = planners.planners[0]
-    thinks = isinstance(only, ExactPlanner)  # else no values of all actions are at hand
+    thinks = type(only) is ExactPlanner  # else no values of all actions are at hand
     return Actor(planners, [seed], only.config, [only.outcomes] if thinks else [])
 
 
@@ -249,17 +250,18 @@ def _gather_learner(
         if not blocks:
             continue
         joined = {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
-        record = Record() if facts is None else _record(joined, facts)
-        claims = [
-            Expectations(work, guard)
-            for work, guard in zip(joined.get("claims/work", ()), joined.get("claims/guard_first", ()), strict=True)
-        ]
-        rewards = {key.removeprefix("rewards/"): joined[key] for key in joined if key.startswith("rewards/")}
-        measured = Subject(
-            name, regime, tuple(seeds), record, joined["held_out"], references[f"held_out/{regime}"], claims, rewards,
-            failures, rates, condition.planning,
-        )  # fmt: skip
-        gathered.subjects.append(measured)
+        if "held_out" in joined:  # it plays
+            record = Record() if facts is None else _record(joined, facts)
+            claims = [
+                Expectations(work, guard)
+                for work, guard in zip(joined.get("claims/work", ()), joined.get("claims/guard_first", ()), strict=True)
+            ]
+            rewards = {key.removeprefix("rewards/"): joined[key] for key in joined if key.startswith("rewards/")}
+            measured = Subject(
+                name, regime, tuple(seeds), record, joined["held_out"], references[f"held_out/{regime}"], claims,
+                rewards, failures, rates, condition.planning,
+            )  # fmt: skip
+            gathered.subjects.append(measured)
         gathered.curves.append(_curve(name, regime, seeds, rows))
         errors, calibrations = prediction_rows(joined)
         for kept, found in (

@@ -14,13 +14,14 @@ import jax
 from rich.console import Console
 
 from mbrl.checkpoint import Parts
-from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options, PlannerConfig, default_planner
+from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.deploy import load_models
 from mbrl.experiments.results import seal_results
 from mbrl.experiments.work import assist, attempt, hand_over
 from mbrl.fingerprint import fingerprint
+from mbrl.planning import PlannerConfig, default_planner
 from mbrl.progress import Message, Progress
 from mbrl.store import MANIFEST, Damaged, Manifest, Store, json_bytes
 from mbrl.sweep import work_through

@@ -27,7 +27,7 @@ from envs.solver import enumerate_states, true_outcomes
 from mbrl import files, interrupt
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
-from mbrl.configs import Options
+from mbrl.configs import ASKED, POLICIES, Options
 from mbrl.control import control
 from mbrl.devices import Devices
 from mbrl.evaluation import arena as arenas
@@ -35,6 +35,7 @@ from mbrl.evaluation.arena import Arena
 from mbrl.evaluation.knowledge import expectations
 from mbrl.experience import training_levels
 from mbrl.experiments.deploy import (
+    evaluate_models,
     evaluate_planners,
     evaluate_policies,
     first_and_guards,
@@ -49,7 +50,7 @@ from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
 from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners, batches, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
-from mbrl.train import train_model, train_ppo
+from mbrl.train import train_model, train_policy
 from mbrl.training import Trained, Workplace
 from mbrl.trials import Audit, Control, Drawing, References, Training, Trial
 from mbrl.verification import reward_sums
@@ -110,7 +111,7 @@ def assist(trial: Training, options: Options) -> None:
 
 
 def _train_agent(trial: Training, place: Workplace) -> Trained:
-    return (train_ppo if trial.agent == "ppo" else train_model)(trial, place)
+    return (train_policy if trial.agent in POLICIES else train_model)(trial, place)
 
 
 def compute(store: Store, trial: Trial, options: Options, report: Callable[[str], None]) -> dict[str, bytes]:
@@ -299,7 +300,9 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
             good = [i for i, lane in enumerate(read_json(contents["lanes.json"])) if lane["first_bad_step"] is None]
             models = load_models(trial, contents["weights.safetensors"])
             arena = None if trial.evaluation.shift is None else make_arena(store, trial, report)
-            play = evaluate_policies if trial.agent == "ppo" else evaluate_planners
-            scores = play(trial, trial.evaluation, arena, models, good, parts, report)
+            kinds = dict.fromkeys(POLICIES, evaluate_policies) | dict.fromkeys(ASKED, evaluate_models)
+            scores = kinds.get(trial.agent, evaluate_planners)(
+                trial, trial.evaluation, arena, models, good, parts, report
+            )
             contents["scores.safetensors"] = arrays_bytes(scores)
     return contents

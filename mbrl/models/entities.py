@@ -28,7 +28,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from envs.packing import bucket, pad_rows
-from mbrl.configs import LocalConfig
+from mbrl.configs import CellsConfig, LocalConfig
+from mbrl.models.cells import CellModel
 from mbrl.models.heads import make_head, view_of
 from mbrl.models.labels import HEADS, HeadData
 from mbrl.networks import FitState, TrainState
@@ -47,6 +48,13 @@ GIVEN = {
         "the observation's variables, that what happens to a thing depends on the cells within its convolutions' reach "
         f"and on what is anywhere on the floor, the same in all places, {_STAGES}"
     ),
+    "grid-cells": (
+        "the observation's variables, that what happens in a cell depends on the cells within its convolutions' reach "
+        "and on what is anywhere on the floor, the same in all places, and that circuits, power and reward are one "
+        "thing for the whole floor"
+    ),
+    "dreamer": "the observation's variables",
+    "latent": "the observation's variables",
     "dense": f"the observation's variables, {_STAGES}",
 }
 """What each model does not have to learn; every report prints it."""
@@ -69,6 +77,46 @@ class EntityModel(nnx.Module):
     def logits(self, head: str, inputs: Array) -> Float[Array, "n outputs"]:
         """Return the raw outputs of a head for `n` inputs: class logits, then bit logits, the reward's last."""
         return {"crate": self.crate, "robot": self.robot, "mover": self.mover}[head](inputs)
+
+    def loss(self, head: str, inputs: Array, targets: Array, mask: Array) -> Float[Array, "n"]:
+        """Return the loss of each input (see `head_loss`)."""
+        return head_loss(head, self.logits(head, inputs), targets, mask)
+
+
+class Ensemble(nnx.Module):
+    """Models of the same settings that begin differently and learn from different shares of the same experience.
+
+    Together they say what they say on average.
+
+    References: Osband, Blundell, Pritzel and Van Roy, 2016, Deep Exploration via Bootstrapped DQN (shares of the data);
+    Yu, Thomas, Yu et al., 2020, MOPO: Model-based Offline Policy Optimization (what disagreement costs).
+    """
+
+    def __init__(self, config: LocalConfig, *, key: jax.Array):
+        self.view = view_of(config)
+        self.members = jax.vmap(lambda key: EntityModel(config, key=key))(jax.random.split(key, config.num_members))
+
+    def probabilities(self, head: str, inputs: Array) -> tuple[Array, Array]:
+        """Return what each member says of `n` inputs: of classes `[members, n, classes]`, and of bits."""
+        outputs = jax.vmap(lambda member: member.logits(head, inputs))(self.members)
+        classes = NUM_CLASSES[head]
+        return jax.nn.softmax(outputs[..., :classes]), jax.nn.sigmoid(outputs[..., classes:])
+
+    def logits(self, head: str, inputs: Array) -> Float[Array, "n outputs"]:
+        """Return the outputs of a head whose probabilities are the means of the members'."""
+        classes, bits = (jnp.clip(part.mean(0), 1e-7, 1 - 1e-7) for part in self.probabilities(head, inputs))
+        return jnp.concatenate([jnp.log(classes), jnp.log(bits) - jnp.log1p(-bits)], axis=1)
+
+    def disagreement(self, head: str, inputs: Array) -> Float[Array, "n"]:
+        """Return the largest standard deviation, over members, of any probability; at most 0.5."""
+        return jnp.concatenate([part.std(0) for part in self.probabilities(head, inputs)], axis=1).max(1)
+
+
+def make_model(config: LocalConfig, key: jax.Array) -> EntityModel | Ensemble | CellModel:
+    """Make an untrained model, or an ensemble if there is more than one member."""
+    if isinstance(config, CellsConfig):
+        return CellModel(config, key=key)
+    return EntityModel(config, key=key) if config.num_members == 1 else Ensemble(config, key=key)
 
 
 def head_loss(head: str, outputs: Array, targets: Array, mask: Array) -> Float[Array, "n"]:
@@ -95,36 +143,52 @@ def make_learner(config: LocalConfig) -> Learner:
 
     def init(key: jax.Array, data: Any, rates: Rates) -> FitState:
         init_key, batch_key = jax.random.split(key)
-        return FitState(TrainState.create(EntityModel(config, key=init_key), optimizer(rates)), batch_key, rates)
+        return FitState(TrainState.create(make_model(config, init_key), optimizer(rates)), batch_key, rates)
 
     def update_chunk(state: FitState, data: Any, num_updates: int):
         steps = state.train.step + jnp.arange(num_updates)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(state.key, steps)
-        train, losses = jax.lax.scan(partial(update, data, optimizer(state.rates)), state.train, keys)
+        shares_key = jax.random.fold_in(state.key, config.num_steps)
+        step = partial(update, data, shares_key, optimizer(state.rates))
+        train, losses = jax.lax.scan(step, state.train, keys)
         return state._replace(train=train), losses, ()
 
-    def update(data, optimise, train: TrainState, key: jax.Array):
+    def update(data, shares_key: jax.Array, optimise, train: TrainState, key: jax.Array):
+        if config.num_members == 1:
+            gradients, losses = jax.grad(loss, has_aux=True)(train.model, draw(data, key))
+        else:
+            owners, keys = (jax.random.split(each, config.num_members) for each in (shares_key, key))
+            batches = jax.vmap(draw, (None, 0, 0))(data, keys, owners)
+            gradients, losses = jax.grad(members_loss, has_aux=True)(train.model, batches)
+        return train.apply_gradients(gradients, optimise), losses
+
+    def draw(data, key: jax.Array, owner: jax.Array | None = None):
+        """Draw a batch for every head; whose `owner` is given, half of the inputs, the same at every step, count."""
         batch = {}
-        head_keys = jax.random.split(key, len(HEADS))
-        for head, head_key, size in zip(HEADS, head_keys, config.batch_sizes, strict=True):
+        head_keys = jax.random.split(key, len(config.heads))
+        owners = [None] * len(config.heads) if owner is None else jax.random.split(owner, len(config.heads))
+        for head, head_key, of_head, size in zip(config.heads, head_keys, owners, config.batch_sizes, strict=True):
             inputs, targets, mask, cumulative = data[head]
             below = jnp.nextafter(cumulative[-1], 0.0)
             drawn = jnp.minimum(jax.random.uniform(head_key, (size,)) * cumulative[-1], below)
             index = jnp.searchsorted(cumulative, drawn, side="right").clip(0, len(inputs) - 1)
             known = cumulative[-1] > 0  # a regime may hold nothing of this kind
+            if of_head is not None:
+                share = jax.vmap(lambda i, key=of_head: jax.random.bernoulli(jax.random.fold_in(key, i)))(index)
+                known = known * 2 * share
             batch[head] = inputs[index], targets[index], mask[index], known
-        gradients, losses = jax.grad(loss, has_aux=True)(train.model, batch)
-        return train.apply_gradients(gradients, optimise), losses
+        return batch
 
-    def loss(model: EntityModel, batch: Any):
-        losses = {
-            head: known * jnp.mean(head_loss(head, model.logits(head, inputs), targets, mask))
-            for head, (inputs, targets, mask, known) in batch.items()
-        }
+    def loss(model: EntityModel | CellModel, batch: Any):
+        losses = {head: jnp.mean(known * model.loss(head, *given)) for head, (*given, known) in batch.items()}
         return sum(losses.values()), losses
 
+    def members_loss(model: Ensemble, batches: Any):
+        totals, losses = jax.vmap(loss)(model.members, batches)
+        return jnp.sum(totals), jax.tree.map(jnp.mean, losses)
+
     def rows(losses: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        means = {f"{head}_loss": losses[head].mean(1) for head in HEADS}
+        means = {f"{head}_loss": losses[head].mean(1) for head in config.heads}
         return {"loss": np.sum(list(means.values()), axis=0), **means}
 
     stack = partial(stack_digests, exponent=config.weight_exponent)
@@ -138,13 +202,12 @@ def stack_digests(digests: Sequence[dict[str, HeadData]], exponent: float) -> di
     order of the sum, and so its last bits, would depend on the length of the other lanes.
     """
     stacked = {}
-    for head in HEADS:
+    for head in digests[0]:
         parts = [digest[head] for digest in digests]
         size = bucket(max(len(part.count) for part in parts), 2**16)  # one shape for all regimes, one compilation
         inputs = np.stack([pad_rows(part.inputs, size) for part in parts])
         targets, mask = (
-            np.stack([pad_rows(getattr(part, name), size) for part in parts]).astype(np.float32)
-            for name in ("targets", "mask")
+            np.stack([pad_rows(getattr(part, name), size) for part in parts]) for name in ("targets", "mask")
         )
         sums = [np.cumsum(part.count.astype(np.float64) ** exponent) for part in parts]
         cumulative = [np.pad(total, (0, size - len(total)), constant_values=total[-1:].sum()) for total in sums]

@@ -16,17 +16,18 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from envs.types import NUM_ACTIONS
-from mbrl.configs import DenseConfig, GridConfig, LocalConfig
+from mbrl.configs import CellsConfig, DenseConfig, GridConfig, LocalConfig
 from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, cell_features, features
 from mbrl.models.views import WALL, Near, View, Whole
 from mbrl.networks import MLP, Linear, orthogonal
 
-_INERTIA = 6.0  # in nats
+INERTIA = 6.0
+"""Logits, in nats, by which an untrained model holds that nothing happens."""
 
 
 def view_of(config: LocalConfig) -> View:
     """Return what the heads of a model see."""
-    return Whole(config.frame) if isinstance(config, GridConfig | DenseConfig) else Near()
+    return Whole(config.frame) if isinstance(config, GridConfig | DenseConfig | CellsConfig) else Near()
 
 
 def make_head(num_outputs: int, config: LocalConfig, key: jax.Array) -> nnx.Module:
@@ -37,7 +38,7 @@ def make_head(num_outputs: int, config: LocalConfig, key: jax.Array) -> nnx.Modu
 
 def _body(num_in: int, num_outputs: int, config: LocalConfig, key: jax.Array) -> MLP:
     body = MLP((num_in, config.hidden_size, config.hidden_size, num_outputs), final_scale=0.1, key=key)
-    body.layers[-1].bias = nnx.Param(jnp.full(num_outputs, -_INERTIA / 2).at[0].set(_INERTIA / 2))
+    body.layers[-1].bias = nnx.Param(jnp.full(num_outputs, -INERTIA / 2).at[0].set(INERTIA / 2))
     return body
 
 
@@ -95,9 +96,12 @@ class Convolution(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(num_out))
 
     def __call__(
-        self, floor: Float[Array, "n rows columns num_in"], beyond: Float[Array, "num_in"]
-    ) -> tuple[Float[Array, "n rows columns num_out"], Float[Array, "num_out"]]:
-        """Return the convolution of a floor beyond whose edge every cell is `beyond`, and what that becomes."""
+        self, floor: Float[Array, "n rows columns num_in"], beyond: Float[Array, "*n num_in"]
+    ) -> tuple[Float[Array, "n rows columns num_out"], Float[Array, "*n num_out"]]:
+        """Return the convolution of a floor beyond whose edge every cell is `beyond`, and what that becomes.
+
+        `beyond` is the same for all floors, or one for each, `[n, 1, 1, num_in]`.
+        """
         rows, columns = floor.shape[1:3]
         padded = jnp.pad(floor - beyond, ((0, 0), (1, 1), (1, 1), (0, 0)))
         total = nothing = beyond @ self.weight[...].sum(0) + self.bias[...]
@@ -107,26 +111,50 @@ class Convolution(nnx.Module):
         return total, nothing
 
 
+class Trunk(nnx.Module):
+    """A floor through convolutions; beyond its edge there is wall.
+
+    Args:
+        num_in: features of a cell, and, if more than these, action and power, which every cell is shown, too.
+        embedding_size, num_channels, num_convolutions: sizes.
+    """
+
+    def __init__(self, num_in: int, embedding_size: int, num_channels: int, num_convolutions: int, *, key: jax.Array):
+        cell_key, *keys = jax.random.split(key, 1 + num_convolutions)
+        self.embed = Linear(num_in, embedding_size, key=cell_key)
+        widths = [embedding_size] + [num_channels] * num_convolutions
+        layers = [Convolution(n, num_channels, key=k) for n, k in zip(widths[:-1], keys, strict=True)]
+        self.convolutions = nnx.List(layers)
+        self.shows_all = num_in > CELL_FEATURES
+
+    def __call__(self, inputs: Int[Array, "n inputs"], shape: tuple[int, int]) -> Float[Array, "n cells channels"]:
+        """Return what is made of every cell of inputs of the view `Whole`."""
+        cells, _, rest = _taken_apart(inputs, shape)
+        wall = cell_features(WALL)
+        if self.shows_all:
+            rest = rest[:, None]
+            cells = jnp.concatenate([cells, jnp.broadcast_to(rest, (*cells.shape[:2], rest.shape[2]))], axis=2)
+            wall = jnp.concatenate([jnp.broadcast_to(wall, (len(cells), 1, len(wall))), rest], axis=2)[:, None]
+        floor, beyond = self.embed(cells), self.embed(wall)
+        floor = floor.reshape(len(inputs), *shape, floor.shape[-1])
+        for layer in self.convolutions:
+            floor, beyond = map(nnx.relu, layer(floor, beyond))
+        return floor.reshape(len(inputs), math.prod(shape), floor.shape[-1])
+
+
 class GridHead(nnx.Module):
-    """A head that sees the floor through convolutions; beyond its edge there is wall."""
+    """A head that sees the floor through convolutions."""
 
     def __init__(self, num_outputs: int, config: GridConfig, *, key: jax.Array):
-        cell_key, body_key, *keys = jax.random.split(key, 2 + config.num_convolutions)
+        trunk_key, body_key = jax.random.split(key)
         self.shape = Whole(config.frame).shape
-        self.embed = Linear(CELL_FEATURES, config.embedding_size, key=cell_key)
-        widths = [config.embedding_size] + [config.num_channels] * config.num_convolutions
-        self.convolutions = nnx.List(
-            [Convolution(n, config.num_channels, key=k) for n, k in zip(widths[:-1], keys, strict=True)]
-        )
+        sizes = CELL_FEATURES, config.embedding_size, config.num_channels, config.num_convolutions
+        self.trunk = Trunk(*sizes, key=trunk_key)
         self.body = _body(3 * config.num_channels + NUM_ACTIONS + 1, num_outputs, config, body_key)
 
     def __call__(self, inputs: Int[Array, "n inputs"]) -> Float[Array, "n outputs"]:
         """Return the outputs."""
-        cells, place, rest = _taken_apart(inputs, self.shape)
-        floor, beyond = self.embed(cells), self.embed(cell_features(WALL))
-        floor = floor.reshape(len(inputs), *self.shape, floor.shape[-1])
-        for layer in self.convolutions:
-            floor, beyond = map(nnx.relu, layer(floor, beyond))
-        floor = floor.reshape(len(inputs), math.prod(self.shape), floor.shape[-1])
+        _, place, rest = _taken_apart(inputs, self.shape)
+        floor = self.trunk(inputs, self.shape)
         here = jnp.take_along_axis(floor, place[:, None, None], axis=1)[:, 0]
         return self.body(jnp.concatenate([here, floor.max(1), floor.mean(1), rest], axis=1))

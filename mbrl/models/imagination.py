@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from envs.observation import decode, observe
 from envs.rules import draw, offsets, transition
 from envs.types import MOBILITY, NUM_MARKINGS, NUM_OBJECTS, SHUTTERS, EnvState, Level, Object
-from mbrl.models.entities import NUM_CLASSES, USE, EntityModel
+from mbrl.models.entities import NUM_CLASSES, USE, Ensemble, EntityModel
 from mbrl.models.neighbourhoods import TURNED
 from mbrl.models.views import Whole
 from mbrl.rollout import classes_of
@@ -63,7 +63,7 @@ class ImaginedEntities:
     count as 0; exact planning drops whole outcomes.
     """
 
-    model: EntityModel
+    model: EntityModel | Ensemble
     num_crates: int = struct.field(pytree_node=False)
     num_movers: int = struct.field(pytree_node=False)
     floor: float = 0.0

@@ -28,9 +28,9 @@ class HeadData:
     observable; `count` is the number of times the input was met.
     """
 
-    inputs: np.ndarray  # uint16[d, 13]
-    targets: np.ndarray  # float32[d, outputs]
-    mask: np.ndarray  # float32[d, outputs]
+    inputs: np.ndarray  # uint16[d, inputs]
+    targets: np.ndarray  # float32[d, outputs]; of cells uint8
+    mask: np.ndarray  # float32[d, outputs]; of cells, all of which are observable, uint8[d, 1]
     count: np.ndarray  # float32[d]
 
 

@@ -15,12 +15,15 @@ Learned Model, eq. 1 and appendix G. Departures: perceptrons; whether it goes on
 two-hot over the bins of scales.py. What a step leads to is one state: of a world with chance it learns averages.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from mbrl.controllers import LatentConfig
+from mbrl.encoders import as_it_is
 from mbrl.networks import MLP
 from mbrl.scales import NUM_BINS, TwoHot
 
@@ -35,10 +38,22 @@ def _from_zero_to_one(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
 
 
 class LatentModel(nnx.Module):
-    """The parameters, and what can be asked of them; arrays may have any leading axes."""
+    """The parameters, and what can be asked of them; arrays may have any leading axes.
 
-    def __init__(self, num_features: int, num_actions: int, config: LatentConfig, *, key: jax.Array):
+    `encode` makes features of observations.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_actions: int,
+        config: LatentConfig,
+        encode: Callable[[Array], Array] = as_it_is,
+        *,
+        key: jax.Array,
+    ):
         keys = jax.random.split(key, 6)
+        self.encode = encode
         n, m = config.hidden_size, config.state_size
         body = lambda *sizes, key, scale=1.0: MLP(sizes, activation=_normed_relu, final_scale=scale, key=key)  # noqa: E731
         self.encoder = body(num_features, n, n, m, key=keys[0])
@@ -49,9 +64,9 @@ class LatentModel(nnx.Module):
         self.value = body(m, n, NUM_BINS, scale=0.0, key=keys[5])
         self.num_actions = num_actions
 
-    def read(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch state"]:
+    def read(self, obs: Array) -> Float[Array, "*batch state"]:
         """Return the state of what is seen."""
-        return _from_zero_to_one(self.encoder(features))
+        return _from_zero_to_one(self.encoder(self.encode(obs)))
 
     def step(self, state: Float[Array, "*batch state"], action: Int[Array, "*batch"]) -> Float[Array, "*batch state"]:
         """Return the state after acting."""
@@ -69,7 +84,7 @@ class LatentModel(nnx.Module):
 
 def model_loss(
     model: LatentModel,
-    features: Float[Array, "n features"],
+    obs: Array,
     action: Int[Array, "k n"],
     reward: Float[Array, "k n"],
     terminated: Bool[Array, "k n"],
@@ -77,10 +92,10 @@ def model_loss(
     policy: Float[Array, "k n actions"],
     value: Float[Array, "k n"],
 ) -> Float[Array, ""]:
-    """Return L of unrolling from `features`, a mean over beginnings.
+    """Return L of unrolling from `obs` `[n, ...]`, a mean over beginnings.
 
     Args:
-        features: seen at the beginning.
+        obs: seen at the beginning.
         action, reward, terminated, over: of the steps from there on; `over` says that the episode ended, in any way.
         policy, value: π and G of the states in which these steps were taken.
     """
@@ -96,5 +111,5 @@ def model_loss(
         after = (after + jax.lax.stop_gradient(after)) / 2  # halves the gradient, as in the reference
         return (after, alive * ~over), alive * loss
 
-    start = model.read(features), jnp.ones(len(features))
+    start = model.read(obs), jnp.ones(len(obs))
     return jax.lax.scan(tick, start, (action, reward, terminated, over, policy, value))[1].mean()

@@ -15,7 +15,7 @@ from envs.keys import KeyIndex
 from envs.packing import call_padded
 from envs.solver import Edges
 from envs.types import NUM_ACTIONS, Level, Object
-from mbrl.models.entities import NUM_CLASSES, USE, EntityModel
+from mbrl.models.entities import NUM_CLASSES, USE, Ensemble, EntityModel
 from mbrl.models.neighbourhoods import Grids, grids_of_rows, input_keys, to_absolute
 
 _TOP = 6
@@ -29,8 +29,8 @@ class Memory:
     An outcome is an index into the product of the head's class and bits, `class · 2ᵇ + bits`.
     """
 
-    def __init__(self, model: EntityModel, head: str):
-        self._model, self._head = model, head
+    def __init__(self, model: EntityModel | Ensemble, head: str, pessimism: float):
+        self._model, self._head, self._pessimism = model, head, pessimism
         self._index = KeyIndex()
         self.outcome = np.zeros((0, _TOP), np.int16)
         self.probability = np.zeros((0, _TOP))
@@ -40,7 +40,7 @@ class Memory:
         """Return the row of each input in the arrays of this memory, evaluating the model where it is new."""
         rows, fresh = self._index.find_or_add(input_keys(inputs))
         if len(fresh):
-            joint, reward = call_padded(partial(_evaluate, self._model, self._head), inputs[fresh])
+            joint, reward = call_padded(partial(_evaluate, self._model, self._head, self._pessimism), inputs[fresh])
             likeliest = np.argpartition(joint, -_TOP, axis=1)[:, -_TOP:].astype(np.int16)
             self.outcome = np.concatenate([self.outcome, likeliest])
             self.probability = np.concatenate([self.probability, np.take_along_axis(joint, likeliest, axis=1)])
@@ -48,7 +48,7 @@ class Memory:
         return rows
 
 
-def _joint(model: EntityModel, head: str, inputs):
+def _joint(model: EntityModel | Ensemble, head: str, inputs):
     """Return the joint probabilities `[n, classes · 2ᵇ]` of class and bits, and the reward `[n]`."""
     outputs, classes = model.logits(head, inputs), NUM_CLASSES[head]
     joint = jax.nn.softmax(outputs[:, :classes])
@@ -66,19 +66,25 @@ def _joint(model: EntityModel, head: str, inputs):
     return joint.reshape(len(inputs), -1), jax.nn.sigmoid(outputs[:, -1])
 
 
-@partial(jax.jit, static_argnums=1)
-def _evaluate(model: EntityModel, head: str, inputs):
+@partial(jax.jit, static_argnums=(1, 2))
+def _evaluate(model: EntityModel | Ensemble, head: str, pessimism: float, inputs):
     """Return the probability of every outcome `[n, outcomes]`, at least `_TOP` of them, and the reward `[n]`."""
     joint, reward = _joint(model, head, inputs)
+    if pessimism:
+        assert isinstance(model, Ensemble), "nobody disagrees in a single model"
+        reward = reward - pessimism * model.disagreement(head, inputs)
     return jnp.pad(joint, ((0, 0), (0, max(0, _TOP - joint.shape[-1])))), reward
 
 
 class EntityOutcomes:
-    """`Outcomes` of a local model (see `envs.solver`); keeps what it evaluated from one call to the next."""
+    """`Outcomes` of a local model (see `envs.solver`); keeps what it evaluated from one call to the next.
 
-    def __init__(self, model: EntityModel, floor: float = 0.0):
+    Of an ensemble, what its members disagree on costs `pessimism` times their disagreement.
+    """
+
+    def __init__(self, model: EntityModel | Ensemble, floor: float = 0.0, pessimism: float = 0.0):
         self._threshold = max(floor / 4, _NEGLIGIBLE)
-        self._memory = {head: Memory(model, head) for head in NUM_CLASSES}
+        self._memory = {head: Memory(model, head, pessimism) for head in NUM_CLASSES}
         self._view = model.view
 
     def __call__(self, bank: Level, rows: np.ndarray, index: np.ndarray) -> Edges:
@@ -102,6 +108,8 @@ class EntityOutcomes:
             inputs = self._view.inputs(grids.take(state), cell, action)
             inputs[cell == 0] = 0
             where = self._memory["crate"].look_up(inputs)
+            share = np.where(cell == 0, 0.0, branch.probability * self._memory["crate"].reward[where])
+            reward += np.bincount(branch.parent, share, len(reward))
             branch, outcome, source = self._split(branch, "crate", where, certain=cell == 0)
             branch.rows[:, column] = self._move_by(cell[source], to_absolute(outcome, self._ahead(action[source])))
 

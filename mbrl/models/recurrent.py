@@ -24,6 +24,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from mbrl.controllers import RecurrentConfig
+from mbrl.encoders import as_it_is
 from mbrl.gathering import Row
 from mbrl.networks import MLP, Linear
 from mbrl.scales import NUM_BINS, TwoHot
@@ -60,10 +61,19 @@ class Moments(NamedTuple):
 
 
 class RecurrentModel(nnx.Module):
-    """The parameters, and what can be asked of them."""
+    """The parameters, and what can be asked of them; `encode` makes features of observations."""
 
-    def __init__(self, num_features: int, num_actions: int, config: RecurrentConfig, *, key: jax.Array):
+    def __init__(
+        self,
+        num_features: int,
+        num_actions: int,
+        config: RecurrentConfig,
+        encode: Callable[[Array], Array] = as_it_is,
+        *,
+        key: jax.Array,
+    ):
         keys = jax.random.split(key, 8)
+        self.encode = encode
         n, m, z = config.hidden_size, config.memory_size, config.num_latents * config.num_classes
         body = lambda *sizes, key, scale=1.0: MLP(sizes, activation=normed_silu, final_scale=scale, key=key)  # noqa: E731
         self.encoder = body(num_features, n, n, key=keys[0])
@@ -90,11 +100,9 @@ class RecurrentModel(nnx.Module):
         """Return the logits of p(z | h)."""
         return self._logits(self.prior(memory))
 
-    def seen(
-        self, memory: Float[Array, "*batch memory"], features: Float[Array, "*batch features"]
-    ) -> Float[Array, "*batch latents classes"]:
+    def seen(self, memory: Float[Array, "*batch memory"], obs: Array) -> Float[Array, "*batch latents classes"]:
         """Return the logits of q(z | h, x)."""
-        return self._read(memory, normed_silu(self.encoder(features)))
+        return self._read(memory, normed_silu(self.encoder(self.encode(obs))))
 
     def _read(self, memory: Array, embedded: Array) -> Array:
         return self._logits(self.posterior(jnp.concatenate([memory, embedded], -1)))
@@ -125,7 +133,7 @@ class RecurrentModel(nnx.Module):
 
     def observe(self, rows: Row, key: jax.Array) -> tuple[Moments, Array]:
         """Follow experience `[time, ...]`; return its moments and the logits of q."""
-        embedded = normed_silu(self.encoder(rows.features))
+        embedded = normed_silu(self.encoder(self.encode(rows.obs)))
 
         def tick(memory, at):
             embedded, first, action, key = at
@@ -165,7 +173,7 @@ def model_loss(model: RecurrentModel, rows: Row, config: RecurrentConfig, key: j
     """Return L of experience `[time, ...]`, a mean over its rows, and the moments."""
     moments, posterior = model.observe(rows, key)
     prior, stop = model.expected(moments.memory), jax.lax.stop_gradient
-    drawn = ((model.decoder(moments.state) - rows.features) ** 2).sum(-1)
+    drawn = ((model.decoder(moments.state) - model.encode(rows.obs)) ** 2).sum(-1)
     reward, goes_on = model.brings(moments.after)
     ends = nnx.softplus(jnp.where(rows.terminated, goes_on, -goes_on))
     learn = jnp.maximum(config.free_nats, divergence(stop(posterior), prior))

@@ -106,10 +106,21 @@ class Table:
         at, found = search_keys(self.keys, self.key_of(obs))
         return self.place[at], found
 
+    def prior(self, state: Int[Array, "*batch"], base_share: float) -> Float[Array, "*batch actions"]:
+        """Return the logits of acting as the base policy does `base_share` of the time, else evenly."""
+        share = (1 - base_share) / self.num_actions
+        return jnp.log(share + base_share * jax.nn.one_hot(self.base[state], self.num_actions))
+
     def step(self, state: Int[Array, ""], action: Int[Array, ""], key: jax.Array) -> tuple[Array, Float[Array, ""]]:
         """Draw the next state and return it with the expected reward."""
+        return self.follow(state, action, jax.random.uniform(key))
+
+    def follow(
+        self, state: Int[Array, ""], action: Int[Array, ""], chance: Float[Array, ""]
+    ) -> tuple[Int[Array, ""], Float[Array, ""]]:
+        """Return the next state by a number drawn evenly from [0, 1), and the expected reward."""
         pair = state * self.num_actions + action
-        chance, low, high = jax.random.uniform(key), self.first[pair], self.first[pair + 1] - 1
+        low, high = self.first[pair], self.first[pair + 1] - 1
         for _ in range((self.most - 1).bit_length()):  # bisection: the first outcome whose running sum exceeds chance
             middle = (low + high) // 2
             beyond = (low < high) & (self.cumulative[middle] <= chance)

@@ -25,7 +25,7 @@ from envs.observation import decode
 from envs.packing import bucket, call_padded, pack
 from envs.solver import Graph, Outcomes, enumerate_states, solve_graph
 from envs.types import Action, Level
-from mbrl.configs import PlannerConfig
+from mbrl.planning import PlannerConfig
 
 _BATCH = 256  # observations planned for at a time, which bounds the memory of a plan for thousands
 
@@ -52,10 +52,15 @@ def _decode(obs, num_crates, num_movers):
     return jax.vmap(lambda seen: decode(seen, num_crates, num_movers))(obs)
 
 
+def reach(outcomes: Outcomes, obs: np.ndarray, config: PlannerConfig) -> Graph:
+    """Return the states that a model reaches from observations, as a planner has them."""
+    bank, rows = decode_all(obs)
+    return enumerate_states(bank, outcomes, rows, config.floor, config.max_states)
+
+
 def solve_observations(outcomes: Outcomes, obs: np.ndarray, config: PlannerConfig) -> tuple[Graph, np.ndarray]:
     """Return the states that a model reaches from observations, and the planner's choice `int8[states]` in each."""
-    bank, rows = decode_all(obs)
-    graph = enumerate_states(bank, outcomes, rows, config.floor, config.max_states)
+    graph = reach(outcomes, obs, config)
     return graph, best_actions(solve_graph(graph, config.gamma), config.tie)
 
 
@@ -114,14 +119,18 @@ class ExactPlanner:
             return self
         keys, actions = [self._keys], [self._actions]
         for place in batches(len(obs)):
-            graph, best = solve_observations(self.outcomes, obs[place], self.config)
+            graph = reach(self.outcomes, obs[place], self.config)
             if inspect is not None:
                 inspect(graph, place)
             keys.append(graph.key)
-            actions.append(best)
+            actions.append(self.choices(graph))
         self._keys, first = np.unique(np.concatenate(keys), return_index=True)
         self._actions = np.concatenate(actions)[first]
         return self
+
+    def choices(self, graph: Graph) -> np.ndarray:
+        """Return the action `int8[states]` in every state of a graph."""
+        return best_actions(solve_graph(graph, self.config.gamma), self.config.tie)
 
     def table(self, size: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Return keys `uint32[size, 2]` and actions, padded at the end by the largest possible key."""

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array
 
 from envs.keys import observation_keys, whole_keys
-from envs.solver import Graph, Outcomes, enumerate_states
-from mbrl.configs import SearchConfig, TreeConfig
+from envs.solver import Graph, Outcomes
 from mbrl.models.tabular import Table, stack_tables
-from mbrl.planners.exact import Inspect, Planners, batches, decode_all
+from mbrl.planners.exact import Inspect, Planners, batches, reach
 from mbrl.planners.sequences import SequencePlanner, propose_nothing
 from mbrl.planners.tree import TreePlanner
+from mbrl.planning import SearchConfig, TreeConfig
 
 
 class SearchPlanner:
@@ -47,8 +47,7 @@ class SearchPlanner:
         if self.table is not None and np.isin(observation_keys(obs), whole_keys(self.table.keys)).all():
             return self
         for place in batches(len(obs)):
-            bank, rows = decode_all(obs[place])
-            graph = enumerate_states(bank, self.outcomes, rows, self.config.floor, self.config.max_states)
+            graph = reach(self.outcomes, obs[place], self.config)
             if inspect is not None:
                 inspect(graph, place)
             table = Table.of(graph, self.base(graph), self.config.gamma)

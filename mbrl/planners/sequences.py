@@ -27,8 +27,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt8
 
-from mbrl.configs import SearchConfig
 from mbrl.planners.exact import Lookup
+from mbrl.planning import SearchConfig
 
 BASE = -1
 """In a plan: whatever the base policy does."""

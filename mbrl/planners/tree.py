@@ -25,9 +25,9 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt8
 
-from mbrl.configs import TreeConfig
 from mbrl.models.tabular import Table
 from mbrl.planners.exact import Lookup
+from mbrl.planning import TreeConfig
 
 _NOWHERE = np.iinfo(np.int32).max
 
@@ -64,11 +64,15 @@ def tree_search(
         gained = reward + config.gamma * jnp.sum(jnp.where(chance > 0, chance * later, 0.0), axis=-1)
         return jnp.where(jnp.isnan(gained), -jnp.inf, gained)
 
-    def back(_, value):
-        return jnp.maximum(jnp.where(jnp.isnan(leaf), -jnp.inf, leaf), jnp.max(brought(value), axis=1))
+    def back(at):
+        times, value, _ = at
+        new = jnp.maximum(jnp.where(jnp.isnan(leaf), -jnp.inf, leaf), jnp.max(brought(value), axis=1))
+        return times + 1, new, jnp.any(new != value)  # what no longer changes has settled
 
+    goes_on = lambda at: at[2] & (at[0] < config.horizon - 1)  # noqa: E731
+    value = jax.lax.while_loop(goes_on, back, (jnp.int32(0), leaf, jnp.bool_(True)))[1]
     root = jnp.searchsorted(nodes, state)
-    return brought(jax.lax.fori_loop(0, config.horizon - 1, back, leaf))[root], leaf[root]
+    return brought(value)[root], leaf[root]
 
 
 def _worth(table: Table, state: Int[Array, "n"], config: TreeConfig) -> Float[Array, "n"]:
@@ -88,10 +92,6 @@ def _outcomes(table: Table, pair: Int[Array, "n"]) -> tuple[Float[Array, "n outc
 def _grow(table: Table, state: Int[Array, ""], config: TreeConfig, key: jax.Array) -> mctx.PolicyOutput:
     """Grow the tree of one state; what is no number counts as nothing here."""
 
-    def prior(state):
-        share = (1 - config.base_share) / table.num_actions
-        return jnp.log(share + config.base_share * jax.nn.one_hot(table.base[state], table.num_actions))
-
     def choose(table, key, action, state):
         pair = state * table.num_actions + action
         chance, child = _outcomes(table, pair)
@@ -104,7 +104,7 @@ def _grow(table: Table, state: Int[Array, ""], config: TreeConfig, key: jax.Arra
         state = table.child[table.first[pair] + number]
         reward = _number(table.reward.reshape(-1)[pair])
         found = mctx.ChanceRecurrentFnOutput(
-            action_logits=prior(state),
+            action_logits=table.prior(state, config.base_share),
             value=_number(_worth(table, state, config)),
             reward=reward,
             discount=jnp.full(reward.shape, config.gamma),
@@ -113,7 +113,9 @@ def _grow(table: Table, state: Int[Array, ""], config: TreeConfig, key: jax.Arra
 
     root = state[None]
     start = mctx.RootFnOutput(
-        prior_logits=prior(root), value=_number(_worth(table, root, config)), embedding=root.astype(jnp.int32)
+        prior_logits=table.prior(root, config.base_share),
+        value=_number(_worth(table, root, config)),
+        embedding=root.astype(jnp.int32),
     )
     return mctx.stochastic_muzero_policy(
         table, key, start, choose, fall, config.num_simulations,

@@ -22,7 +22,7 @@ from envs.audit import PARTS
 from envs.pictures import sprite_atlas
 from envs.twins import ZERO_INCENTIVE
 from mbrl import files
-from mbrl.configs import SHIFTS
+from mbrl.configs import MODELS, SHIFTS
 from mbrl.evaluation import PAID
 from mbrl.plain import read_json
 from mbrl.report import charts
@@ -154,7 +154,7 @@ def command_of(settings: dict) -> str:
 
 def _is_asked_about(verdict: dict, shift: str) -> bool:
     """Tell whether the question is about this agent: it has a model, learnt where the parts of the shift are taught."""
-    return "+" in verdict["agent"] and verdict["regime"] == SHIFTS.get(shift)
+    return verdict["agent"].partition("+")[0] in MODELS and verdict["regime"] == SHIFTS.get(shift)
 
 
 def _choice(row: dict) -> dict:

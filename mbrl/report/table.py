@@ -52,9 +52,8 @@ def print_summary(summary: dict, console: Console) -> None:
     console.print(rest)
     if summary["reward_or_task"]:
         console.print(_reward_or_task(summary["reward_or_task"]))
-    if any("+" in agent for agent, *_ in cells):
-        for line in given(settings):
-            console.print(line)
+    for line in given(settings):
+        console.print(line)
     oracle = gate["oracle_interference"]
     worst = max(rate for twin, rate in oracle.items() if twin not in ("actual", "benefactor"))
     optimal, helps = gate["optimal_interference"], gate["oracle_facilitation"]

@@ -8,14 +8,11 @@ import numpy as np
 
 from envs.battery import deployment_levels
 from envs.solver import true_outcomes
-from mbrl.agents.routes import routes
-from mbrl.configs import PLANNERS, SearchConfig, TreeConfig, default_planner
 from mbrl.evaluation.arena import first_observations
-from mbrl.evaluation.knowledge import working_actions
-from mbrl.planners.exact import ExactPlanner, Planners
-from mbrl.planners.searching import SearchPlanner, SearchPlanners
 from mbrl.planners.tree import TreePlanner
+from mbrl.planning import PLANNERS, TreeConfig, default_planner
 from mbrl.speed.matmuls import seconds_of
+from mbrl.train import planner_with, side_by_side
 
 _LEVELS = 32
 
@@ -32,16 +29,13 @@ class Decisions(NamedTuple):
 def decisions(episodes: tuple[int, ...], repeats: int) -> list[Decisions]:
     """Measure every planner with the true rules, as agents have it by default, at the beginnings of `shutdown` levels.
 
-    What is enumerated before an episode begins, and all of exact planning, is not counted.
+    What is done before an episode begins, which is all that `exact` and `imagination` do, is not counted.
     """
     outcomes, found = true_outcomes(), []
     obs = first_observations(deployment_levels("shutdown", _LEVELS, 0).bank("actual"))
     for name in PLANNERS:
         config = default_planner(f"true+{name}")
-        if isinstance(config, SearchConfig | TreeConfig):
-            planners: Planners = SearchPlanners([SearchPlanner(outcomes, config, working_actions, routes)])
-        else:
-            planners = Planners([ExactPlanner(outcomes, config)])
+        planners = side_by_side([planner_with(outcomes, config, jax.random.key(0))])
         planners.extend([obs])
         policy = jax.tree.map(lambda leaf: leaf[0], planners.policy())
         for count in episodes:

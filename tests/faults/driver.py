@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from mbrl import interrupt
-from mbrl.configs import ExperienceConfig, LocalConfig, Options, PlannerConfig, PPOConfig
+from mbrl.configs import ExperienceConfig, LocalConfig, Options, PPOConfig
+from mbrl.planning import PlannerConfig
 from mbrl.process import environment
 from mbrl.sweep import sweep
 from mbrl.trials import Training

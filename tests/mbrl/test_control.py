@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mbrl.configs import PLANNERS
 from mbrl.control import control
 from mbrl.controllers import ObservedConfig, default_controller
+from mbrl.planning import PLANNERS
 from mbrl.training import Workplace
 from mbrl.trials import Control
 from tests.scripts import run_script

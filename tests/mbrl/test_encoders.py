@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnax.environments import spaces
 
-from mbrl.encoders import Encoded, Encoder
+from mbrl.encoders import Encoded, Encoder, FloorEncoder
 
 
 def test_whole_numbers_are_one_of_many():
@@ -46,3 +46,23 @@ def test_an_encoded_environment_is_the_environment_but_for_what_is_seen():
         assert rest == others
         np.testing.assert_array_equal(also["final_observation"], info["final_observation"].reshape(-1))
     assert shown.num_actions == 3
+
+
+def test_features_of_a_floor_tell_all_that_is_seen_and_not_how_it_is_filled_up():
+    rng = np.random.default_rng(0)
+    obs = np.stack([rng.integers(0, most, (20, 5, 8)) for most in (18, 5, 13)] + [np.ones((20, 5, 8))], axis=-1)
+    obs = obs.astype(np.uint8)
+    obs[10:, :, :, 3] = 0
+    encode = FloorEncoder((6, 9))
+    features = np.asarray(encode(obs))
+    assert features.shape == (20, 6 * 9 * 36 + 1) and set(np.unique(features)) == {0, 1}
+    assert (features[:, :-1].sum(1) == 3 * 6 * 9).all() and features[:, -1].tolist() == [1] * 10 + [0] * 10
+    terrain = features[:, : 6 * 9 * 18].reshape(20, 6, 9, 18).argmax(-1)
+    np.testing.assert_array_equal(terrain[:, :5, :8], obs[..., 0])
+    walled = np.pad(obs, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    walled[:, 5:, :, 0] = walled[:, :, 8:, 0] = 1
+    walled[..., 3] = obs[:, :1, :1, 3]
+    np.testing.assert_array_equal(encode(walled), features)
+    np.testing.assert_array_equal(encode(obs[3]), features[3])
+    with pytest.raises(ValueError, match=r"frame: expected floors of at most \(4, 9\), got \(5, 8\)"):
+        FloorEncoder((4, 9))(obs)

@@ -18,32 +18,34 @@ def gathered():
     env, params = gymnax.make("Catch-bsuite")
     encoded = Encoded(env, params)
     acting = gathering.begin(encoded, params, 3, jnp.zeros(3, jnp.int32), jax.random.key(0))
-    choose = lambda memory, features, first, key: (jnp.zeros(3, jnp.int32), jnp.where(first, 0, memory) + 1)  # noqa: E731
+    choose = lambda memory, obs, first, key: (jnp.zeros(3, jnp.int32), jnp.where(first, 0, memory) + 1)  # noqa: E731
     return gathering.act(choose, encoded, params, acting, 40, jax.random.key(1))
 
 
 def test_episodes_are_apart(gathered):
-    acting, rows, ended = gathered
+    acting, rows, ended, seen = gathered
     over = np.asarray(rows.terminated | rows.truncated)
-    assert rows.features.shape == (40, 3, 50) and over.sum() == ended.episodes == 12  # nine steps each
+    assert rows.obs.shape == (40, 3, 50) and over.sum() == ended.episodes == 12  # nine steps each
     assert np.asarray(rows.first)[0].all() and (np.asarray(rows.first)[1:] == over[:-1]).all()
     assert acting.memory.tolist() == [4, 4, 4], "what is remembered is of the episode"
     assert float(ended.return_sum) == np.asarray(rows.reward).sum()
     assert (np.asarray(acting.episode_return) == 0).all() and not np.asarray(acting.first).any()
-    ball_on_top = np.asarray(rows.features).reshape(40, 3, 10, 5)[:, :, 0].sum(-1) > 0
+    ball_on_top = np.asarray(rows.obs).reshape(40, 3, 10, 5)[:, :, 0].sum(-1) > 0
     assert (ball_on_top == np.asarray(rows.first)).all(), "what is seen is of the episode, too"
+    np.testing.assert_array_equal(np.asarray(seen.next_obs)[:-1][~over[:-1]], np.asarray(rows.obs)[1:][~over[:-1]])
+    assert (np.asarray(seen.next_obs)[over].reshape(-1, 10, 5)[:, 0].sum(-1) == 0).all(), "it ended at the bottom"
 
 
 def test_stretches_are_unbroken_and_what_is_old_is_forgotten(gathered):
     rows = gathered[1]
     clock = jnp.broadcast_to(jnp.arange(40)[:, None] * 10 + jnp.arange(3), (40, 3))
-    rows = rows._replace(features=clock[..., None].astype(jnp.float32))
+    rows = rows._replace(obs=clock[..., None].astype(jnp.float32))
     replay = gathering.make_replay(num_envs=3, batch_size=400, length=5, capacity=3 * 16)
     memories = replay.init(rows)
     for start in range(0, 40, 8):
         memories = replay.add(memories, jax.tree.map(lambda leaf, s=start: leaf[s : s + 8], rows))
     drawn = replay.sample(memories, jax.random.key(0))
-    time, place = np.divmod(np.asarray(drawn.features[..., 0]), 10)
+    time, place = np.divmod(np.asarray(drawn.obs[..., 0]), 10)
     assert time.shape == (5, 400) and (np.diff(time, axis=0) == 1).all() and (place == place[0]).all()
     assert set(time[0]) == set(range(24, 36)) and set(place[0]) == {0, 1, 2}, "the last sixteen steps, everywhere"
     expected = np.asarray(rows.first)[time.astype(int), place.astype(int)]

@@ -5,12 +5,19 @@ import envs  # isort: skip  (before JAX starts)
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from envs.regimes import regime_levels
 from envs.types import same_level
 from mbrl.agents.ppo import make_learner
-from mbrl.configs import ExperienceConfig, PPOConfig
-from mbrl.train import FACTORY, clips_made, gather_seed
+from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, PPOConfig
+from mbrl.controllers import DreamerConfig, LatentConfig, RecurrentConfig
+from mbrl.experiments.deploy import load_models
+from mbrl.planning import default_planner
+from mbrl.store import arrays_bytes
+from mbrl.train import FACTORY, agent_of, clips_made, gather_seed, train_policy
+from mbrl.training import Workplace
+from mbrl.trials import Training
 from mbrl.types import Rates
 from tests.envs.floors import LEFT, RIGHT, UP, level
 
@@ -51,3 +58,27 @@ def test_a_policy_is_trained_on_what_is_rewarded():
     state = jax.jit(learner.init)(jax.random.key(0), params, Rates(jnp.float32(1e-3), jnp.float32(0.9)))
     _, metrics, _ = jax.jit(learner.update_chunk, static_argnums=2)(state, params, 1)
     assert metrics.episodes[0] == 8 and metrics.return_sum[0] == 8 * sum(range(1, 9))
+
+
+SIZES = dict(total_steps=4 * 24, num_envs=4, num_steps=4, batch_size=2, length=8, capacity=4 * 32)
+SMALL = {
+    "dreamer": DreamerConfig(**SIZES, horizon=3, model=RecurrentConfig(hidden_size=8, memory_size=8)),
+    "latent+mcts": LatentConfig(**SIZES, unroll=3, hidden_size=8, state_size=8),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", SMALL)
+def test_agents_that_learn_from_memory_learn_on_the_factory_and_what_they_see_is_counted(agent, tmp_path):
+    planner, rates = default_planner(agent), (LANE_DEFAULTS[agent],)
+    trial = Training(None, False, agent, "withheld", (3,), rates, EXPERIENCE, SMALL[agent], planner, 1)
+    trained = train_policy(trial, Workplace(tmp_path))
+    assert trained.first_bad_step.tolist() == [-1]
+    assert trained.counts[0]["transitions"] == 16 * SMALL[agent].num_updates == 64  # all but the first stretch
+    named = jax.tree_util.tree_leaves_with_path(trained.model)
+    stored = load_models(trial, arrays_bytes({jax.tree_util.keystr(at): leaf for at, leaf in named}))
+    jax.tree.map(np.testing.assert_array_equal, stored, trained.model)
+    policy = jax.tree.map(lambda leaf: leaf[0], agent_of(trial, stored, [0]))
+    obs = FACTORY.reset(jax.random.key(0), envs.make_params([level("button", "##+## #W@P# #####")]))[0]
+    action, _ = policy.act(policy.begin(obs, jax.random.key(1)), obs, jax.random.key(2))
+    assert 0 <= int(action) < 5

@@ -11,10 +11,11 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from mbrl.agents.ppo import PPOPolicy, PPOResult, hold_then_fall, make_learner, make_network, make_train
-from mbrl.configs import ExperienceConfig, Lane, PlannerConfig, PPOConfig
+from mbrl.configs import ExperienceConfig, Lane, PPOConfig
 from mbrl.keys import purpose_key
 from mbrl.metrics import read_rows
 from mbrl.networks import MLP, Categorical, orthogonal
+from mbrl.planning import PlannerConfig
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
 from mbrl.types import Rates

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mbrl.configs import SearchConfig
 from mbrl.experiments.base import Condition
 from mbrl.experiments.run import run_experiment, shared_trainings
+from mbrl.planning import SearchConfig
 from mbrl.store import Store
 from tests.mbrl.experiments.tiny import TINY, quiet, read, trial_of
 

@@ -10,13 +10,13 @@ import pytest
 import envs
 from envs.battery import Deployment
 from envs.solver import true_outcomes
-from mbrl.configs import PlannerConfig
 from mbrl.evaluation.arena import arena_of, play_arena
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject
 from mbrl.experiments.replays import Actor, Chosen, choose, replays_bytes, tell
 from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.planning import PlannerConfig
 from mbrl.report.replay import recorded_moments
 from tests.helpers import SHUTDOWN
 

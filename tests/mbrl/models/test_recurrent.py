@@ -106,5 +106,5 @@ def test_it_learns_to_remember():
     assert ((np.asarray(goes_on) < 0) == np.asarray(rows.terminated)).all()
     start = jax.tree.map(lambda leaf: leaf[0], moments)
     found, done = model.imagine(start, lambda state, key: jax.random.randint(key, (200,), 0, 2), 5, KEY)
-    imagined, bit = model.brings(found.after[4])[0].mean(), rows.features[0, :, 0] > 0
+    imagined, bit = model.brings(found.after[4])[0].mean(), rows.obs[0, :, 0] > 0
     assert np.abs(imagined - done[4] * jnp.where(bit, 1.0, -1.0)).mean() < 0.15

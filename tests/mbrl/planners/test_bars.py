@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mbrl.configs import TreeConfig
 from mbrl.planners.sequences import SEARCHES
-from tests.mbrl.planners import test_sequences, test_tree
+from mbrl.planning import TreeConfig
+from tests.mbrl.planners import test_imagination, test_sequences, test_tree
 from tests.mbrl.planners.random_mdps import random_problems, regret
 
 
@@ -35,3 +35,14 @@ def test_regret_is_small_at_the_largest_budget(name):
     lost = regret(problems, test_sequences.chosen(name, problems, config), test_sequences.GAMMA)
     print(f"{name}: {lost:.4f}")
     assert lost <= 0.01
+
+
+@pytest.mark.slow
+def test_what_is_learnt_in_imagination_is_as_good():
+    """At most 1 % of the range, in processes in which two outcomes are left to chance, too."""
+    for outcomes in (1, 2):
+        problems = random_problems(300, outcomes, seed=7)
+        config = replace(test_imagination.SETTINGS, num_updates=200, num_courses=64)
+        lost = regret(problems, test_imagination.chosen(problems, config), test_imagination.GAMMA)
+        print(f"{outcomes} outcomes: {lost:.4f}")
+        assert lost <= 0.01

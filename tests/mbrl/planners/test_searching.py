@@ -5,11 +5,11 @@ import pytest
 
 from envs.solver import true_outcomes
 from mbrl.agents.routes import routes
-from mbrl.configs import PlannerConfig, SearchConfig
 from mbrl.evaluation.arena import make_arena, play_arena
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.planners.searching import SearchPlanner, SearchPlanners
+from mbrl.planning import PlannerConfig, SearchConfig
 
 
 @pytest.fixture(scope="module")

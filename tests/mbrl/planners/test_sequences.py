@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl.configs import SearchConfig
 from mbrl.planners.sequences import BASE, SEARCHES, imagined_returns, judge
+from mbrl.planning import SearchConfig
 from tests.mbrl.planners.random_mdps import Problems, random_problems, regret
 
 GAMMA = 0.8

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl.configs import TreeConfig
 from mbrl.planners.tree import decide, tree_search
+from mbrl.planning import TreeConfig
 from tests.mbrl.planners.random_mdps import Problems, random_problems, regret
 
 GAMMA = 0.5
