@@ -70,4 +70,5 @@ def regret(problems: Problems, actions: np.ndarray, gamma: float) -> float:
     """Return what actions in state 0 lose on average, as a share of the range of a process's action values."""
     best = problems.optimal(gamma)
     spans = [np.ptp(values[:size]) for values, size in zip(best, problems.sizes, strict=True)]
-    return float(np.mean((best[:, 0].max(-1) - best[np.arange(len(actions)), 0, actions]) / spans))
+    lost = best[:, 0].max(-1) - best[np.arange(len(actions)), 0, actions]
+    return float(np.mean(lost / np.maximum(spans, 1e-9)))  # where nothing is ever earned nothing is lost
