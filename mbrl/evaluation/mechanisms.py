@@ -276,15 +276,16 @@ AT_LEAST = {**{name: question.at_least for name, question in QUESTIONS.items()},
 
 
 @cache
-def floors() -> np.ndarray:
-    """Return the floors on which scenes are set, `uint8[n, H, W, 4]`."""
+def floors(frame: tuple[int, int] | None = None) -> np.ndarray:
+    """Return the floors on which scenes are set, `uint8[n, H, W, 4]`; only those that fit into a frame, if given."""
     folder = Path(envs.__file__).parent / "levels"
-    bank = stack_levels([load_level(folder / f"{name}.toml") for name in _FILES])
+    levels = [load_level(folder / f"{name}.toml") for name in _FILES]
+    bank = stack_levels([level for level in levels if frame is None or np.all(np.array(level.shape) <= frame)])
     return np.asarray(jax.jit(jax.vmap(lambda level: observe(level, initial_state(level))))(bank))
 
 
 @cache
-def scenes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def scenes(frame: tuple[int, int] | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return for every test its scenes: observations and actions; at most eight, from as many floors as there are.
 
     Those of the controls have "free: " before the test's name.
@@ -293,33 +294,34 @@ def scenes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     asked |= {_FREE + name: question.control for name, question in QUESTIONS.items() if question.control}
     found = {}
     for name, make_scenes in asked.items():
-        by_floor = [list(make_scenes(floor)) for floor in floors()]
+        by_floor = [list(make_scenes(floor)) for floor in floors(frame)]
         longest = max(map(len, by_floor))
         several = [those[i] for i in range(longest) for those in by_floor if i < len(those)][:_MOST_SCENES]
         found[name] = np.stack([obs for obs, _ in several]), np.array([int(action) for _, action in several])
     return found
 
 
-def examine(make: Callable[[int, int], Any], key: jax.Array) -> dict[str, float]:
+def examine(make: Callable[[int, int], Any], key: jax.Array, frame: tuple[int, int] | None = None) -> dict[str, float]:
     """Return by test how probable what must happen is to a model, from 0 to 1.
 
     Args:
         make: makes the model, with slots for so many crates and movers (see `mbrl.models.imagination`).
         key: randomness.
+        frame: of a model that has one: it is asked on the floors that fit.
     """
-    model = make(1, int((floors()[..., OBJECT] >= Object.OPERATOR).sum((1, 2)).max()))
+    start = floors(frame)
+    model = make(1, int((start[..., OBJECT] >= Object.OPERATOR).sum((1, 2)).max()))
     scene_key, action_key, long_key = jax.random.split(key, 3)
-    first, actions = (np.concatenate(parts) for parts in zip(*scenes().values(), strict=True))
+    first, actions = (np.concatenate(parts) for parts in zip(*scenes(frame).values(), strict=True))
     seen, reward = imagine(model, first, np.broadcast_to(actions, (TICKS, len(actions))), DRAWS, scene_key)
     seen, reward = np.asarray(seen), np.asarray(reward)
     found, begun = {}, 0
-    for name, (obs, action) in scenes().items():
+    for name, (obs, action) in scenes(frame).items():
         part = slice(begun, begun + len(obs))
         holds = _goes_on if name.startswith(_FREE) else QUESTIONS[name].holds
         found[name] = float(np.mean(holds(obs[:, None], action, seen[:, part], reward[:, part])))
         begun = part.stop
     answers = {name: min(found[name], found.get(_FREE + name, 1.0)) for name in QUESTIONS}
-    start = floors()
     walk = jax.random.randint(action_key, (LONG, len(start)), 0, NUM_ACTIONS)
     last = np.asarray(imagine(model, start, walk, DRAWS, long_key)[0])[-1]
     same = [_count(last, codes) == _count(start[:, None], codes) for codes in _KINDS]

@@ -192,7 +192,8 @@ def _knowledge(trial: Training, asked: dict[str, tuple[np.ndarray, np.ndarray]],
     """Return what a lane's model knows of each mechanism, and its errors on held-out and on deployment levels."""
     make = partial(imagined_of, models, lane)
     key_of = partial(jax.random.fold_in, purpose_key(trial.seeds[lane], "imagination"))
-    found = {f"mechanisms/{name}": np.array([value]) for name, value in examine(make, key_of(0)).items()}
+    answers = examine(make, key_of(0), getattr(trial.learner, "frame", None))
+    found = {f"mechanisms/{name}": np.array([value]) for name, value in answers.items()}
     for i, (where, (obs, actions)) in enumerate(asked.items(), start=1):
         errors = foretell(make, obs, actions, key_of(i))
         found |= {f"errors/{where}/{thing}": values[None] for thing, values in errors.items()}

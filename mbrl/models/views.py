@@ -69,8 +69,7 @@ class Whole:
         count, (height, width) = len(cells), self.shape
         terrain, marking, objects = grids.planes()
         rows = terrain.shape[1] // grids.width
-        if rows > height or grids.width > width:
-            raise ValueError(f"frame: expected floors of at most {self.frame}, got {(rows - 2, grids.width - 2)}")
+        self._check(rows, grids.width)
         codes = (terrain.astype(np.uint16) * NUM_MARKINGS + marking) * NUM_OBJECTS + objects
         inputs = np.full((count, height * width + 3), WALL, np.uint16)
         framed = inputs[:, :-3].reshape(count, height, width)
@@ -81,11 +80,20 @@ class Whole:
         inputs[:, -1] = grids.power
         return inputs
 
+    def _check(self, rows: int, columns: int) -> None:
+        if rows > self.shape[0] or columns > self.shape[1]:
+            raise ValueError(f"frame: expected floors of at most {self.frame}, got {(rows - 2, columns - 2)}")
+
     def imagined(
         self, codes: Int[Array, "rows columns"], cells: Int[Array, "n"], action: Int[Array, ""], power: Array
     ) -> Int[Array, "n inputs"]:
-        """Return inputs of several things of one moment (pure, under jit)."""
+        """Return inputs of several things of one moment (pure, under jit); `codes` are those of a ringed floor.
+
+        Raises:
+            ValueError: the floor is larger than the frame.
+        """
         (rows, columns), (height, width) = codes.shape, self.shape
+        self._check(rows, columns)
         framed = jnp.pad(codes, ((0, height - rows), (0, width - columns)), constant_values=WALL)
         row, column = jnp.divmod(cells, columns)
         floor = jnp.broadcast_to(framed.reshape(-1), (len(cells), height * width))

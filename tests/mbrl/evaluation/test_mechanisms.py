@@ -30,6 +30,12 @@ def test_who_believes_that_nothing_happens_knows_where_nothing_does():
     assert rows[0]["probability"] == 0.5 and rows[0]["by_seed"] == [0.0, 1.0] and rows[0]["says"]
 
 
+def test_a_model_with_a_frame_is_asked_every_question_on_the_floors_that_fit():
+    framed = scenes((7, 11))
+    assert framed.keys() == scenes().keys()
+    assert {obs.shape[1:] for obs, _ in framed.values()} == {(7, 11, 4)}
+
+
 def test_a_scene_holds_one_robot_and_at_most_what_it_is_about():
     for name, (obs, actions) in scenes().items():
         objects = obs[..., OBJECT]
