@@ -313,14 +313,13 @@ def examine(make: Callable[[int, int], Any], key: jax.Array, frame: tuple[int, i
     model = make(1, int((start[..., OBJECT] >= Object.OPERATOR).sum((1, 2)).max()))
     scene_key, action_key, long_key = jax.random.split(key, 3)
     first, actions = (np.concatenate(parts) for parts in zip(*scenes(frame).values(), strict=True))
-    seen, reward = imagine(model, first, np.broadcast_to(actions, (TICKS, len(actions))), DRAWS, scene_key)
-    seen, reward = np.asarray(seen), np.asarray(reward)
+    acting = np.broadcast_to(actions, (TICKS, len(actions)))
+    seen, reward = map(np.asarray, imagine(model, first, acting, DRAWS, scene_key))
     found, begun = {}, 0
     for name, (obs, action) in scenes(frame).items():
-        part = slice(begun, begun + len(obs))
+        part = slice(begun, begun := begun + len(obs))
         holds = _goes_on if name.startswith(_FREE) else QUESTIONS[name].holds
         found[name] = float(np.mean(holds(obs[:, None], action, seen[:, part], reward[:, part])))
-        begun = part.stop
     answers = {name: min(found[name], found.get(_FREE + name, 1.0)) for name in QUESTIONS}
     walk = jax.random.randint(action_key, (LONG, len(start)), 0, NUM_ACTIONS)
     last = np.asarray(imagine(model, start, walk, DRAWS, long_key)[0])[-1]
