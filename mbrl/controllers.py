@@ -192,7 +192,7 @@ def default_controller(agent: str) -> tuple[Controller, Planning]:
     elif planner == "mcts":
         plans = TreeConfig(horizon=8, num_simulations=128)
     elif planner == "imagination":
-        plans = ImaginationConfig()
+        plans = ImaginationConfig(num_courses=256, num_updates=200)
     if model == "dreamer":
         return DreamerConfig(), plans
     if model == "latent":

@@ -107,7 +107,8 @@ def improved_actions(
         key: randomness.
     """
     padded = jax.tree.map(lambda leaf: leaf[0], stack_tables([table]))
-    logits = np.asarray(improve(padded, jnp.asarray(process.start), config, key))[: len(base)]
+    starts = jnp.asarray(np.unique(process.start))
+    logits = np.asarray(improve(padded, starts, config, key))[: len(base)]
     found = logits.argmax(1)
     old, new = (evaluate_policy(process, policy, config.gamma) for policy in (base, found))
     better = (new > old + config.tie) | (np.isfinite(new) & ~np.isfinite(old))
