@@ -187,11 +187,9 @@ def planner_of(process: DecisionProcess, values: np.ndarray, config: Planning, g
     """
     if type(config) is PlannerConfig:
         return _plan(process, best_actions(values, config.tie))
-    base = base_policy(process, gamma)
-    table = Table.of(process, base, gamma, array_key)
+    table = Table.of(process, base_policy(process, gamma), gamma, array_key)
     if isinstance(config, ImaginationConfig):
-        found = improved_actions(process, base, replace(config, gamma=gamma), table, key)
-        return _plan(process, found)
+        return _plan(process, improved_actions(process, table, replace(config, gamma=gamma), key))
     table = jax.tree.map(jnp.asarray, table)
     if isinstance(config, TreeConfig):
         return TreePlanner(table, config)

@@ -94,25 +94,21 @@ def improve(
     return jax.lax.scan(update, carry, jax.random.split(key, config.num_updates))[0][0]
 
 
-def improved_actions(
-    process: DecisionProcess, base: np.ndarray, config: ImaginationConfig, table: Table, key: jax.Array
-) -> np.ndarray:
+def improved_actions(process: DecisionProcess, table: Table, config: ImaginationConfig, key: jax.Array) -> np.ndarray:
     """Return the action `int8[states]` of the improved policy, or of the base policy where it is worth no less.
 
     Args:
         process: the states that a model reaches.
-        base: the base policy's action in every state.
+        table: the same as a table, with the base policy (NumPy).
         config: settings, the discount among them.
-        table: the process as a table.
         key: randomness.
     """
     padded = jax.tree.map(lambda leaf: leaf[0], stack_tables([table]))
     starts = jnp.asarray(np.unique(process.start))
-    logits = np.asarray(improve(padded, starts, config, key))[: len(base)]
-    found = logits.argmax(1)
-    old, new = (evaluate_policy(process, policy, config.gamma) for policy in (base, found))
-    better = (new > old + config.tie) | (np.isfinite(new) & ~np.isfinite(old))
-    return np.where(better, found, base).astype(np.int8)
+    found = np.asarray(improve(padded, starts, config, key))[: len(table.base)].argmax(1)
+    new = evaluate_policy(process, found, config.gamma)
+    better = (new > table.value + config.tie) | (np.isfinite(new) & ~np.isfinite(table.value))
+    return np.where(better, found, table.base).astype(np.int8)
 
 
 class ImaginationPlanner(ExactPlanner):
@@ -134,5 +130,5 @@ class ImaginationPlanner(ExactPlanner):
     def choices(self, graph: Graph) -> np.ndarray:
         """Return the action in every state of a graph."""
         assert isinstance(self.config, ImaginationConfig)
-        base = self.base(graph)
-        return improved_actions(graph, base, self.config, Table.of(graph, base, self.config.gamma), self.key)
+        table = Table.of(graph, self.base(graph), self.config.gamma)
+        return improved_actions(graph, table, self.config, self.key)

@@ -33,8 +33,8 @@ def processes(problems: Problems):
         yield DecisionProcess(keys, np.zeros(1, np.int32), chain, reward), np.asarray(base)
 
 
-def improved(process: DecisionProcess, base: np.ndarray) -> np.ndarray:
-    return improved_actions(process, base, SETTINGS, Table.of(process, base, GAMMA), jax.random.key(0))
+def improved(process: DecisionProcess, base: np.ndarray, config: ImaginationConfig = SETTINGS) -> np.ndarray:
+    return improved_actions(process, Table.of(process, base, GAMMA), config, jax.random.key(0))
 
 
 def test_regret_falls_with_the_budget():
@@ -59,6 +59,14 @@ def test_it_is_never_worse_than_the_base_policy_and_mostly_close_to_the_optimum(
         assert (new >= old - 1e-9).all()
         lost.append((optimal[0] - new[0]) / (optimal[0] - old[0]))
     assert np.median(lost) < 0.05, lost
+
+
+def test_however_badly_it_learns_it_is_never_worse_than_the_base_policy():
+    """One course and steps that are far too large: what comes of that is not followed where it is worth less."""
+    hasty = replace(SETTINGS, num_courses=1, num_updates=3, learning_rate=5.0)
+    for process, base in processes(random_problems(8, 2, seed=3)):
+        old, new = (evaluate_policy(process, policy, GAMMA) for policy in (base, improved(process, base, hasty)))
+        assert (new >= old - 1e-6).all()
 
 
 def test_where_nothing_is_gained_the_base_policy_is_followed():
