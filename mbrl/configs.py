@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mbrl.cli import check_choice, check_fields, check_positive_ints, check_range, check_seed
 from mbrl.planning import PLANNERS
 
-VERSIONS = {"rules": 1, "levels": 4, "models": 5, "agents": 6, "planners": 6, "metrics": 4}
+VERSIONS = {"rules": 1, "levels": 4, "models": 6, "agents": 6, "planners": 6, "metrics": 4}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
 then no longer count."""
 WIDTH = 4
@@ -93,7 +93,10 @@ class LocalConfig:
 
 @dataclass(frozen=True)
 class GridConfig(LocalConfig):
-    """Sizes and training of `grid`, which sees the whole floor through convolutions; `frame` bounds its size."""
+    """Sizes and training of `grid`, which sees what is near through convolutions, and all else pooled.
+
+    `frame` bounds the size of a floor.
+    """
 
     num_channels: int = 32
     num_convolutions: int = 2

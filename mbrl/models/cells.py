@@ -20,11 +20,11 @@ from flax import nnx, struct
 from jaxtyping import Array, Float, Int, UInt8
 
 from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
-from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS, SHUTTERS, Terrain
+from envs.types import NUM_MARKINGS, NUM_OBJECTS, SHUTTERS, Terrain
 from mbrl.configs import CellsConfig
 from mbrl.models.heads import INERTIA, Trunk
 from mbrl.models.labels import HeadData, count_distinct
-from mbrl.models.neighbourhoods import CELL_FEATURES, grids_of_obs
+from mbrl.models.neighbourhoods import grids_of_obs
 from mbrl.models.views import Whole
 from mbrl.networks import MLP
 from mbrl.types import Transition
@@ -46,7 +46,8 @@ def digest_cells(data: Transition, view: Whole, chunk: int = 32_768) -> dict[str
         targets = np.concatenate([codes % NUM_OBJECTS, bits], axis=1).astype(np.uint8)
         parts.append((view.inputs(before, nowhere, part.action), targets))
     inputs, targets = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return {"cells": HeadData(inputs, targets, np.ones((len(times), 1), np.uint8), times.astype(np.float32))}
+    count = times.astype(np.float32)
+    return {"cells": HeadData(inputs, targets, np.ones((len(times), 1), np.uint8), count, count)}
 
 
 class Said(NamedTuple):
@@ -62,8 +63,8 @@ class CellModel(nnx.Module):
     def __init__(self, config: CellsConfig, *, key: jax.Array):
         trunk_key, cell_key, bit_key = jax.random.split(key, 3)
         self.view, self.bit_weight = Whole(config.frame), config.bit_weight
-        num_in, hidden = CELL_FEATURES + NUM_ACTIONS + 1, config.hidden_size
-        self.trunk = Trunk(num_in, config.embedding_size, config.num_channels, config.num_convolutions, key=trunk_key)
+        hidden = config.hidden_size
+        self.trunk = Trunk(config.embedding_size, config.num_channels, config.num_convolutions, key=trunk_key)
         self.cell = MLP((3 * config.num_channels, hidden, hidden, NUM_OBJECTS), final_scale=0.1, key=cell_key)
         self.bits = MLP((2 * config.num_channels, hidden, hidden, _NUM_BITS), final_scale=0.1, key=bit_key)
 

@@ -45,8 +45,9 @@ GIVEN = {
         f"robot and crates in the direction of the action, {_STAGES}"
     ),
     "grid": (
-        "the observation's variables, that what happens to a thing depends on the cells within its convolutions' reach "
-        f"and on what is anywhere on the floor, the same in all places, {_STAGES}"
+        "the observation's variables, that what happens to a thing depends, in all places alike, on the cells within "
+        "reach of its convolutions, seen by robot and crates in the direction of the action, and on what kinds of cells "
+        f"there are anywhere on the floor, {_STAGES}"
     ),
     "grid-cells": (
         "the observation's variables, that what happens in a cell depends on the cells within its convolutions' reach "
@@ -198,8 +199,10 @@ def make_learner(config: LocalConfig) -> Learner:
 def stack_digests(digests: Sequence[dict[str, HeadData]], exponent: float) -> dict[str, tuple[np.ndarray, ...]]:
     """Pad the digests of several lanes to one length and stack them: inputs, targets, mask, cumulative weights.
 
-    An input that was met n times has the weight nᵉ. Weights are added up here, one lane by itself: on a device the
-    order of the sum, and so its last bits, would depend on the length of the other lanes.
+    All inputs that have the same nine cells about the thing, and were met N times together, share a weight of Nᵉ, each
+    by how often it was met; where nine cells are all that is seen, an input that was met n times has nᵉ. Weights depend
+    on inputs alone, never on what followed, so that probabilities are learnt as they are. They are added up here, one
+    lane by itself: on a device the order of the sum, and so its last bits, would depend on the length of other lanes.
     """
     stacked = {}
     for head in digests[0]:
@@ -209,7 +212,7 @@ def stack_digests(digests: Sequence[dict[str, HeadData]], exponent: float) -> di
         targets, mask = (
             np.stack([pad_rows(getattr(part, name), size) for part in parts]) for name in ("targets", "mask")
         )
-        sums = [np.cumsum(part.count.astype(np.float64) ** exponent) for part in parts]
+        sums = [np.cumsum(part.count / part.alike * part.alike.astype(np.float64) ** exponent) for part in parts]
         cumulative = [np.pad(total, (0, size - len(total)), constant_values=total[-1:].sum()) for total in sums]
         stacked[head] = inputs, targets, mask, np.stack(cumulative).astype(np.float32)
     return stacked

@@ -1,23 +1,26 @@
 """Networks of an entity-wise model's heads: from inputs, as a view has them, to outputs.
 
     NearHead    nine cells, each embedded by the same linear map, and global features ─► MLP
-    GridHead    embedded floor ─► convolutions ─► at the thing's cell, and the maximum and mean over all cells ─► MLP
+    GridHead    embedded cells about the thing ─► convolutions; every cell ─► maximum and mean over the floor; ─► MLP
     DenseHead   embedded floor, every cell by itself, and the thing's cell as one of many ─► MLP
 
-`GridHead` knows no absolute position, as `NearHead` does not; `DenseHead` knows nothing else, and has to learn every
-rule anew in every place. Until they have learnt otherwise, heads say that nothing happens: class 0, no bit, no reward.
+`NearHead` and `GridHead` know no absolute position, and see things in the direction of the action; `DenseHead` knows
+nothing else, and has to learn every rule anew in every place and direction. Until they have learnt otherwise, heads say
+that nothing happens: class 0, no bit, no reward.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from envs.types import NUM_ACTIONS
+from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS
 from mbrl.configs import CellsConfig, DenseConfig, GridConfig, LocalConfig
-from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, cell_features, features
+from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, RELATIVE, cell_features, features
 from mbrl.models.views import WALL, Near, View, Whole
 from mbrl.networks import MLP, Linear, orthogonal
 
@@ -27,7 +30,9 @@ INERTIA = 6.0
 
 def view_of(config: LocalConfig) -> View:
     """Return what the heads of a model see."""
-    return Whole(config.frame) if isinstance(config, GridConfig | DenseConfig | CellsConfig) else Near()
+    if isinstance(config, GridConfig | DenseConfig | CellsConfig):
+        return Whole(config.frame, turns=isinstance(config, GridConfig))
+    return Near()
 
 
 def make_head(num_outputs: int, config: LocalConfig, key: jax.Array) -> nnx.Module:
@@ -95,66 +100,79 @@ class Convolution(nnx.Module):
         self.weight = nnx.Param(orthogonal(key, (9 * num_in, num_out), 2**0.5).reshape(9, num_in, num_out))
         self.bias = nnx.Param(jnp.zeros(num_out))
 
-    def __call__(
-        self, floor: Float[Array, "n rows columns num_in"], beyond: Float[Array, "*n num_in"]
-    ) -> tuple[Float[Array, "n rows columns num_out"], Float[Array, "*n num_out"]]:
-        """Return the convolution of a floor beyond whose edge every cell is `beyond`, and what that becomes.
-
-        `beyond` is the same for all floors, or one for each, `[n, 1, 1, num_in]`.
-        """
-        rows, columns = floor.shape[1:3]
-        padded = jnp.pad(floor - beyond, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        total = nothing = beyond @ self.weight[...].sum(0) + self.bias[...]
-        for k in range(9):
+    def __call__(self, floor: Float[Array, "n rows+2 columns+2 num_in"]) -> Float[Array, "n rows columns num_out"]:
+        """Return the convolution at all cells but the outermost."""
+        rows, columns, total = floor.shape[1] - 2, floor.shape[2] - 2, self.bias[...]
+        for k, weight in enumerate(self.weight[...]):
             i, j = divmod(k, 3)
-            total = total + padded[:, i : i + rows, j : j + columns] @ self.weight[...][k]
-        return total, nothing
+            total = total + floor[:, i : i + rows, j : j + columns] @ weight
+        return total
+
+
+def _convolutions(num_in: int, num_channels: int, keys: Sequence[jax.Array]) -> nnx.List[Convolution]:
+    """Make one layer for each key."""
+    widths = [num_in] + [num_channels] * (len(keys) - 1)
+    return nnx.List([Convolution(width, num_channels, key=key) for width, key in zip(widths, keys, strict=True)])
 
 
 class Trunk(nnx.Module):
-    """A floor through convolutions; beyond its edge there is wall.
+    """A floor, every cell of which is shown action and power, too, through convolutions; beyond its edge is wall."""
 
-    Args:
-        num_in: features of a cell, and, if more than these, action and power, which every cell is shown, too.
-        embedding_size, num_channels, num_convolutions: sizes.
-    """
-
-    def __init__(self, num_in: int, embedding_size: int, num_channels: int, num_convolutions: int, *, key: jax.Array):
+    def __init__(self, embedding_size: int, num_channels: int, num_convolutions: int, *, key: jax.Array):
         cell_key, *keys = jax.random.split(key, 1 + num_convolutions)
-        self.embed = Linear(num_in, embedding_size, key=cell_key)
-        widths = [embedding_size] + [num_channels] * num_convolutions
-        layers = [Convolution(n, num_channels, key=k) for n, k in zip(widths[:-1], keys, strict=True)]
-        self.convolutions = nnx.List(layers)
-        self.shows_all = num_in > CELL_FEATURES
+        self.embed = Linear(CELL_FEATURES + NUM_ACTIONS + 1, embedding_size, key=cell_key)
+        self.convolutions = _convolutions(embedding_size, num_channels, keys)
 
     def __call__(self, inputs: Int[Array, "n inputs"], shape: tuple[int, int]) -> Float[Array, "n cells channels"]:
         """Return what is made of every cell of inputs of the view `Whole`."""
         cells, _, rest = _taken_apart(inputs, shape)
-        wall = cell_features(WALL)
-        if self.shows_all:
-            rest = rest[:, None]
-            cells = jnp.concatenate([cells, jnp.broadcast_to(rest, (*cells.shape[:2], rest.shape[2]))], axis=2)
-            wall = jnp.concatenate([jnp.broadcast_to(wall, (len(cells), 1, len(wall))), rest], axis=2)[:, None]
-        floor, beyond = self.embed(cells), self.embed(wall)
-        floor = floor.reshape(len(inputs), *shape, floor.shape[-1])
+        everywhere = lambda cells: jnp.broadcast_to(rest[:, None], (*cells.shape[:2], rest.shape[1]))  # noqa: E731
+        wall = jnp.broadcast_to(cell_features(WALL), (len(inputs), 1, CELL_FEATURES))
+        floor, beyond = (self.embed(jnp.concatenate([part, everywhere(part)], axis=2)) for part in (cells, wall))
+        floor, beyond = floor.reshape(len(inputs), *shape, floor.shape[-1]), beyond[:, None]
         for layer in self.convolutions:
-            floor, beyond = map(nnx.relu, layer(floor, beyond))
+            floor = jnp.pad(floor - beyond, ((0, 0), (1, 1), (1, 1), (0, 0))) + beyond
+            floor, beyond = nnx.relu(layer(floor)), nnx.relu(layer(jnp.tile(beyond, (1, 3, 3, 1))))
         return floor.reshape(len(inputs), math.prod(shape), floor.shape[-1])
 
 
 class GridHead(nnx.Module):
-    """A head that sees the floor through convolutions."""
+    """A head that sees the cells about the thing through convolutions, and all cells, each by itself, pooled."""
 
     def __init__(self, num_outputs: int, config: GridConfig, *, key: jax.Array):
-        trunk_key, body_key = jax.random.split(key)
-        self.shape = Whole(config.frame).shape
-        sizes = CELL_FEATURES, config.embedding_size, config.num_channels, config.num_convolutions
-        self.trunk = Trunk(*sizes, key=trunk_key)
-        self.body = _body(3 * config.num_channels + NUM_ACTIONS + 1, num_outputs, config, body_key)
+        cell_key, pool_key, body_key, *keys = jax.random.split(key, 3 + config.num_convolutions)
+        self.shape, self.reach = Whole(config.frame).shape, config.num_convolutions
+        self.embed = Linear(CELL_FEATURES, config.embedding_size, key=cell_key)
+        self.convolutions = _convolutions(config.embedding_size, config.num_channels, keys)
+        self.everywhere = Linear(CELL_FEATURES, config.num_channels, key=pool_key)
+        self.body = _body(3 * config.num_channels + 2, num_outputs, config, body_key)
 
     def __call__(self, inputs: Int[Array, "n inputs"]) -> Float[Array, "n outputs"]:
         """Return the outputs."""
-        _, place, rest = _taken_apart(inputs, self.shape)
-        floor = self.trunk(inputs, self.shape)
-        here = jnp.take_along_axis(floor, place[:, None, None], axis=1)[:, 0]
-        return self.body(jnp.concatenate([here, floor.max(1), floor.mean(1), rest], axis=1))
+        codes = inputs.astype(jnp.int32)
+        cells, (place, action, power) = codes[:, :-3], codes[:, -3:].T
+        marking = cells // NUM_OBJECTS % NUM_MARKINGS
+        cells = cells + (jnp.asarray(RELATIVE)[jnp.maximum(action - 1, 0)[:, None], marking] - marking) * NUM_OBJECTS
+        near = self.embed(cell_features(self._about(cells, place, action)))
+        for layer in self.convolutions:
+            near = nnx.relu(layer(near))
+        everywhere = nnx.relu(self.everywhere(cell_features(cells)))
+        rest = jnp.stack([action > 0, power], axis=1)
+        return self.body(jnp.concatenate([near[:, 0, 0], everywhere.max(1), everywhere.mean(1), rest], axis=1))
+
+    def _about(self, cells: Array, place: Array, action: Array) -> Int[Array, "n rows columns"]:
+        """Return the codes of the cells within reach of the thing, the one that is ahead on top."""
+        count, (height, width), reach, side = len(cells), self.shape, self.reach, 2 * self.reach + 1
+        around = ((0, 0), (reach, reach), (reach, reach))
+        padded = jnp.pad(cells.reshape(count, height, width), around, constant_values=WALL)
+        row_step, column_step = np.divmod(_turned(side), side)
+        row, column = jnp.divmod(place, width)
+        corner, steps = row * (width + 2 * reach) + column, row_step * (width + 2 * reach) + column_step
+        padded = padded.reshape(count, math.prod(padded.shape[1:]))
+        return jnp.take_along_axis(padded, corner[:, None] + jnp.asarray(steps)[action], 1).reshape(count, side, side)
+
+
+def _turned(size: int) -> np.ndarray:
+    """Return, for every action, the order of the cells of a square that brings the cell ahead to the top."""
+    cells = np.arange(size**2).reshape(size, size)
+    return np.stack([np.rot90(cells, max(action - 1, 0)).reshape(-1) for action in range(NUM_ACTIONS)])

@@ -25,13 +25,15 @@ class HeadData:
     """Distinct inputs of one head with what followed them.
 
     `targets` are relative frequencies (classes, then bits) and the mean reward; `mask` says which of the bits were
-    observable; `count` is the number of times the input was met.
+    observable; `count` is the number of times the input was met, `alike` how often any was that has the same nine cells
+    about the thing (see `Near`), whatever else is on the floor.
     """
 
     inputs: np.ndarray  # uint16[d, inputs]
     targets: np.ndarray  # float32[d, outputs]; of cells uint8
     mask: np.ndarray  # float32[d, outputs]; of cells, all of which are observable, uint8[d, 1]
     count: np.ndarray  # float32[d]
+    alike: np.ndarray  # float32[d]
 
 
 _MOST_ROUNDS, _SETTLED = 2000, 1e-5
@@ -44,11 +46,11 @@ def digest(data: Transition, view: View = NEAR, chunk: int = 32_768) -> dict[str
     parts = [_label(jax.tree.map(lambda x, i=i: x[i : i + chunk], data), i, view) for i in range(0, len(times), chunk)]
     labels, groups, shares = {}, {}, {}
     for head in HEADS:
-        inputs, targets, mask, moment = (
+        inputs, near, targets, mask, moment = (
             np.concatenate(column) for column in zip(*(p[head] for p in parts), strict=True)
         )
         _, first, group = np.unique(input_keys(inputs), return_index=True, return_inverse=True)
-        labels[head], groups[head] = (inputs[first], targets, mask), (group, moment)
+        labels[head], groups[head] = (inputs[first], near[first], targets, mask), (group, moment)
     shares = attribute_reward(data.reward.astype(np.float64), times, groups["robot"], groups["mover"])
     return {head: _average(*labels[head], groups[head][0], times[groups[head][1]], shares.get(head)) for head in HEADS}
 
@@ -86,19 +88,26 @@ def attribute_reward(reward: np.ndarray, times: np.ndarray, robot, mover) -> dic
     return dict(zip(("robot", "mover"), shares, strict=True))
 
 
-def _average(inputs, targets, mask, group, times, share) -> HeadData:
-    """Average the targets of equal inputs, each as often as it was met."""
+def _average(inputs, near, targets, mask, group, times, share) -> HeadData:
+    """Average the targets of equal inputs, each as often as it was met; `near` are keys of what is near."""
     total = lambda values: np.bincount(group, times * values, len(inputs)).astype(np.float32)  # noqa: E731
     count = total(np.ones(len(group)))
     seen = np.stack([total(column) for column in mask.T], axis=1)
     mean = np.stack([total(column) for column in (targets * mask).T], axis=1) / np.maximum(seen, 1)
     if share is not None:
         mean[:, -1] = np.clip(share, 0, 1)
-    return HeadData(inputs, mean, seen / count[:, None], count)
+    _, kin = np.unique(near, return_inverse=True)
+    alike = np.bincount(kin, count)[kin].astype(np.float32) if len(kin) else count
+    return HeadData(inputs, mean, seen / count[:, None], count, alike)
 
 
 def _label(data: Transition, start: int, view: View) -> dict[str, tuple[np.ndarray, ...]]:
-    """Turn transitions into rows `(inputs, targets, mask, moment)` for each head; moments count from `start`."""
+    """Turn transitions into rows `(inputs, keys of what is near, targets, mask, moment)` for each head."""
+
+    def look(*at) -> tuple[np.ndarray, np.ndarray]:
+        inputs = view.inputs(*at)
+        return inputs, input_keys(inputs if isinstance(view, Near) else NEAR.inputs(*at))
+
     before, after = grids_of_obs(data.obs), grids_of_obs(data.next_obs)
     action, width = data.action, before.width
     ahead = action if view.turns else np.zeros_like(action)
@@ -113,24 +122,24 @@ def _label(data: Transition, start: int, view: View) -> dict[str, tuple[np.ndarr
     gone = after.objects[moment, cell] != Object.CRATE
     is_new = (after.objects == Object.CRATE) & (before.objects != Object.CRATE)
     new_cell = np.where(gone, is_new.argmax(1)[moment], cell)
-    crate_inputs = view.inputs(before.take(moment), cell, action[moment])
+    crate_inputs = look(before.take(moment), cell, action[moment])
     crate_targets = _one_hot(_class_of(new_cell - cell, step, ahead[moment]), 5)
     crate_rows = _keep(
-        crate_targets.sum(1) > 0, crate_inputs, crate_targets, np.ones_like(crate_targets), start + moment
+        crate_targets.sum(1) > 0, *crate_inputs, crate_targets, np.ones_like(crate_targets), start + moment
     )
 
     # Robot: it sees the crates where they are now, itself where it was.
     objects = np.where(before.objects == Object.CRATE, Object.NONE, before.objects)
     pushed = replace(before, objects=np.where(after.objects == Object.CRATE, Object.CRATE, objects))
     pushed.objects[moments, robot] = code
-    robot_inputs = view.inputs(pushed, robot, action, circuits)
+    robot_inputs = look(pushed, robot, action, circuits)
     toggles = ((circuits ^ after.circuits()) >> 1) & 1
     someone = ((before.objects == Object.OPERATOR) & (after.objects == Object.SPENT_OPERATOR)).any(1)
     carries = np.where(next_code == Object.DISABLED_ROBOT, code, next_code) == Object.ROBOT_WITH_WIRE
     bits = np.column_stack([carries, toggles, powers & ~someone, np.zeros(len(action))])
     robot_targets = np.column_stack([_one_hot(_class_of(next_robot - robot, step, ahead), 5), bits])
     robot_rows = _keep(
-        robot_targets[:, :5].sum(1) > 0, robot_inputs, robot_targets, np.ones_like(robot_targets), start + moments
+        robot_targets[:, :5].sum(1) > 0, *robot_inputs, robot_targets, np.ones_like(robot_targets), start + moments
     )
 
     # Movers: they see the floor as the robot's part left it, themselves where they were.
@@ -152,9 +161,9 @@ def _label(data: Transition, start: int, view: View) -> dict[str, tuple[np.ndarr
         [spends, spends, spends]
     )
     mask = np.column_stack([np.ones((len(moment), 6)), spends, spends, np.ones(len(moment))])
-    mover_inputs = view.inputs(mid.take(moment), cell)
+    mover_inputs = look(mid.take(moment), cell)
     mover_rows = _keep(
-        classes.sum(1) > 0, mover_inputs, np.column_stack([classes, bits]).astype(np.float32), mask, start + moment
+        classes.sum(1) > 0, *mover_inputs, np.column_stack([classes, bits]).astype(np.float32), mask, start + moment
     )
     return {"crate": crate_rows, "robot": robot_rows, "mover": mover_rows}
 

@@ -26,14 +26,15 @@ TURNED = np.stack([np.rot90(np.arange(9).reshape(3, 3), turns).reshape(9) for tu
 """Order of the nine cells that brings up, right, down or left to the top."""
 
 
-_RELATIVE = np.array(
+RELATIVE = np.array(
     [[0, *((direction - 1 - ahead) % 4 + 1 for direction in range(1, 5))] for ahead in range(4)], np.uint16
 )
+"""What becomes of each direction, 0 for none, that is seen in direction `ahead` + 1."""
 
 
 def to_relative(direction: np.ndarray, ahead: np.ndarray) -> np.ndarray:
     """Turn directions (0 none, 1 up, 2 right, 3 down, 4 left) so that direction `ahead` + 1 becomes 1."""
-    return _RELATIVE[ahead, direction]
+    return RELATIVE[ahead, direction]
 
 
 def to_absolute(direction: np.ndarray, action: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What a head of an entity-wise model sees of the thing it speaks of: one row of small integers, an *input*.
 
     Near    the 3 × 3 cells about the thing, in the direction of the action, and circuits as global bits: `local`
-    Whole   every cell of the floor, where the thing is, and the action: `grid`, `dense`
+    Whole   every cell of the floor, where the thing is, and the action: `grid`, which turns it likewise, and `dense`
 
 A view says what is seen, a head (heads.py) what is made of it; what follows is told in the same words by all.
 """

@@ -20,6 +20,7 @@ from mbrl.models.entities import EntityModel, make_learner, stack_digests
 from mbrl.models.labels import HEADS, HeadData, digest
 from mbrl.models.neighbourhoods import grids_of_obs, grids_of_rows
 from mbrl.models.outcomes import EntityOutcomes
+from mbrl.models.views import Whole
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 
 
@@ -161,3 +162,18 @@ def test_what_is_met_more_often_weighs_more(experience):
                 assert (weights[count:] == 0).all() and cumulative[i, -1] == pytest.approx(total)
     alone, beside = stack_digests([half], 0.5), stack_digests([whole, half], 0.5)
     jax.tree.map(lambda mine, both: np.testing.assert_array_equal(mine[0], both[1]), alone, beside)
+
+
+def test_who_sees_the_whole_floor_weighs_what_is_near_as_local_does(experience):
+    """The floors on which one sees the same nine cells share the weight of these, each by how often it was met."""
+    floors = digest(experience.seen, Whole((7, 11), turns=True))
+    for exponent in (0.0, 0.5, 1.0):
+        (near, far) = (stack_digests([each], exponent) for each in (experience.digest, floors))
+        for head in HEADS:
+            assert far[head][-1][0, -1] == pytest.approx(near[head][-1][0, -1], rel=1e-4)
+    for head in HEADS:
+        part, nine = floors[head], experience.digest[head]
+        assert len(part.count) > 2 * len(nine.count) and part.count.sum() == nine.count.sum()
+        np.testing.assert_array_equal(nine.alike, nine.count)
+        weights = np.diff(far[head][-1][0].astype(float), prepend=0)[: len(part.count)]
+        np.testing.assert_allclose(weights, part.count, rtol=0.3)  # of large sums in single precision

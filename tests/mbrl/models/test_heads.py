@@ -1,14 +1,15 @@
-"""Networks of heads: what an untrained one says, convolutions against JAX's own, and who cares where things are."""
+"""Networks of heads: what untrained ones say, convolutions against JAX's, who cares where things are, or which way."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.types import NUM_MARKINGS, NUM_OBJECTS, Terrain
+from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS, Terrain
 from mbrl.configs import DenseConfig, GridConfig, LocalConfig
-from mbrl.models.heads import Convolution, make_head, view_of
+from mbrl.models.heads import Convolution, Trunk, make_head, view_of
 from mbrl.models.neighbourhoods import Grids
+from mbrl.models.views import Whole
 
 NUM_OUTPUTS = 9
 CONFIGS = (LocalConfig(), GridConfig(), DenseConfig())
@@ -64,15 +65,45 @@ def test_a_floor_larger_than_the_frame_is_refused():
         view_of(GridConfig(frame=(5, 9))).inputs(grids, cells)
 
 
+@pytest.mark.parametrize("turns", range(1, 4))
+def test_grid_sees_things_in_the_direction_of_the_action(turns):
+    """Turn the floor, the markings on it and the action alike: nothing changes."""
+    config, side, count = GridConfig(frame=(5, 5)), 7, 40
+    rng, head = np.random.default_rng(0), make_head(NUM_OUTPUTS, config, jax.random.key(0))
+    planes = [rng.integers(0, most, (count, side, side)) for most in (18, NUM_MARKINGS, NUM_OBJECTS)]
+    row, column, action = *rng.integers(1, side - 1, (2, count)), rng.integers(1, NUM_ACTIONS, count)
+
+    def said(planes, row, column, action):
+        terrain, marking, objects = (plane.reshape(count, -1).astype(np.uint8) for plane in planes)
+        opened, power = np.zeros((count, 2), bool), np.ones(count, np.uint8)
+        grids = Grids(terrain, marking, np.arange(count), opened, objects, power, side)
+        return np.asarray(head(view_of(config).inputs(grids, row * side + column, action)))
+
+    turned = [np.rot90(plane, -turns, (1, 2)) for plane in planes]
+    turned[1] = np.where(turned[1] > 0, (turned[1] - 1 + turns) % 4 + 1, 0)
+    then = row, column
+    for _ in range(turns):
+        then = then[1], side - 1 - then[0]
+    first = said(planes, row, column, action)
+    np.testing.assert_allclose(first, said(turned, *then, (action - 1 + turns) % 4 + 1), atol=1e-4)
+    assert np.abs(first - said(turned, *then, action)).max() > 0.01
+
+
 def test_a_convolution_is_a_convolution():
     layer = Convolution(3, 4, key=jax.random.key(1))
-    floor = jax.random.normal(jax.random.key(2), (2, 6, 5, 3))
+    floor = jax.random.normal(jax.random.key(2), (2, 8, 7, 3))
     kernel = layer.weight[...].reshape(3, 3, 3, 4)
-    beyond = jnp.array([0.3, -1.0, 2.0])
-    padded = jnp.broadcast_to(beyond, (2, 8, 7, 3)).at[:, 1:-1, 1:-1].set(floor)
-    expected = jax.lax.conv_general_dilated(padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    found, nothing = layer(floor, beyond)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    empty, _ = layer(jnp.broadcast_to(beyond, floor.shape), beyond)
-    np.testing.assert_allclose(empty, jnp.broadcast_to(nothing, empty.shape), atol=1e-5)
+    expected = jax.lax.conv_general_dilated(floor, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    np.testing.assert_allclose(layer(floor), expected, atol=1e-5)
     assert jnp.abs(expected).max() > 0.1
+
+
+def test_beyond_the_frame_of_a_trunk_there_is_wall():
+    """A floor in a larger frame, ringed by walls, comes out as it does in its own."""
+    trunk = Trunk(4, 5, 3, key=jax.random.key(1))
+    (grids, cells), action = moments(20), np.arange(20) % NUM_ACTIONS
+    own, larger = (Whole(frame) for frame in ((7, 11), (9, 12)))
+    here, there = (trunk(view.inputs(grids, cells, action), view.shape) for view in (own, larger))
+    there = there.reshape(20, *larger.shape, 5)[:, : own.shape[0], : own.shape[1]]
+    np.testing.assert_allclose(here.reshape(20, *own.shape, 5), there, atol=1e-5)
+    assert np.std(here, axis=1).max() > 0.1
