@@ -46,7 +46,7 @@ GIVEN = {
     ),
     "grid": (
         "the observation's variables, that what happens to a thing depends, in all places alike, on the cells within "
-        "reach of its convolutions, seen by robot and crates in the direction of the action, and on what kinds of cells "
+        "reach of its convolutions, seen by robot and crates in the direction of the action, and on which cells "
         f"there are anywhere on the floor, {_STAGES}"
     ),
     "grid-cells": (
