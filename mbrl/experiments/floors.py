@@ -12,7 +12,7 @@ EXPERIMENT = Experiment(
         Condition("oracle"),
         *(
             Condition("local+exact", ("withheld",), planner=PlannerConfig(floor=floor))
-            for floor in (0.0, 0.01, 0.02, 0.05)
+            for floor in (0.005, 0.01, 0.02, 0.05)
         ),
     ),
     num_seeds=4,

@@ -21,7 +21,7 @@ EXPERIMENT = Experiment(
             Condition(
                 "local+mcts",
                 ("withheld",),
-                planner=TreeConfig(horizon=horizon, num_simulations=8 * plans, bootstrap=False),
+                planner=TreeConfig(horizon=horizon, num_simulations=4 * plans, bootstrap=False),
             )
             for horizon in HORIZONS
             for plans in BUDGETS
@@ -29,6 +29,6 @@ EXPERIMENT = Experiment(
     ),
     num_seeds=4,
     first_seed=300,
-    num_levels=32,
+    num_levels=16,
     deployment_seed=5102,
 )

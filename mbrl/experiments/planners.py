@@ -1,16 +1,19 @@
-"""One learned model, every planner: is what an agent does owed to how it plans?"""
+"""Every model, and every planner with one of them: is what an agent does owed to how it plans, or to what it learnt?"""
 
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.planning import PLANNERS
 
 EXPERIMENT = Experiment(
     name="planners",
-    question="Does it matter to what an agent does how it plans with the model that it learnt?",
+    question="Does it matter to what an agent does how it plans, and with which model?",
     shift="shutdown",
     conditions=(
         Condition("habit"),
         Condition("oracle"),
         *(Condition(f"local+{planner}", ("withheld",)) for planner in PLANNERS),
+        *(Condition(f"grid+{planner}", ("withheld",)) for planner in ("exact", "rollout", "imagination")),
+        *(Condition(f"dense+{planner}", ("withheld",)) for planner in ("exact", "rollout")),
+        Condition("grid-cells", ("withheld",)),
     ),
     num_seeds=4,
     first_seed=300,
