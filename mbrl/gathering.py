@@ -64,8 +64,13 @@ def act(
     acting: Acting,
     num_steps: int,
     key: jax.Array,
+    rewarded: Callable[..., Array] | None = None,
 ) -> tuple[Acting, Row, Ended, Transition]:
-    """Advance all environments: `choose(memory, obs, first, key)` returns their actions and what is remembered."""
+    """Advance all environments: `choose(memory, obs, first, key)` returns their actions and what is remembered.
+
+    Rows are rewarded by the environment, or as `rewarded(state, reward, info)` says of ticks that began in `state`;
+    transitions are as the environment has them.
+    """
 
     def step(acting: Acting, key: jax.Array):
         act_key, env_key = jax.random.split(key)
@@ -74,8 +79,9 @@ def act(
         obs, env_state, reward, terminated, truncated, info = jax.vmap(env.step, (0, 0, 0, None))(
             step_keys, acting.env_state, action, env_params
         )
-        row = Row(acting.obs, acting.first, action, reward, terminated, truncated)
-        over, total = terminated | truncated, acting.episode_return + reward
+        gain = reward if rewarded is None else rewarded(acting.env_state, reward, info)
+        row = Row(acting.obs, acting.first, action, gain, terminated, truncated)
+        over, total = terminated | truncated, acting.episode_return + gain
         ended = Ended(jnp.sum(over * total), jnp.sum(over))
         seen = Transition(acting.obs, action, reward, info["final_observation"])
         return Acting(env_state, obs, over, memory, total * ~over), (row, ended, seen)

@@ -125,15 +125,15 @@ def train_policy(trial: Training, place: Workplace) -> Trained:
 
 
 def _policy_learner(trial: Training) -> Learner:
+    rewarded = clips_made if trial.regime.endswith(TASK) else None
     match trial.learner:
         case DreamerConfig() as config:
-            return make_dreamer(config, FACTORY, FloorEncoder(), keep_transitions=True)
+            return make_dreamer(config, FACTORY, FloorEncoder(), True, rewarded)
         case LatentConfig() as config:
             assert isinstance(trial.planner, TreeConfig)
-            return make_latent(config, trial.planner.num_simulations, FACTORY, FloorEncoder(), keep_transitions=True)
+            return make_latent(config, trial.planner.num_simulations, FACTORY, FloorEncoder(), True, rewarded)
         case PPOConfig() as config:
-            rewarded = clips_made if trial.regime.endswith(TASK) else None
-            return make_ppo(config, FACTORY, keep_transitions=True, rewarded=rewarded)
+            return make_ppo(config, FACTORY, True, rewarded)
     raise TypeError(f"expected the settings of an agent that acts as it learns, got {trial.learner}")
 
 

@@ -31,7 +31,6 @@ from mbrl.controllers import (
     Controller,
     DreamerConfig,
     LatentConfig,
-    ReplayConfig,
     default_controller,
     default_learner,
 )
@@ -180,8 +179,6 @@ class Training(Trial):
         mine, theirs = ((type(each), getattr(each, "search", None)) for each in (self.planner, usual))
         if mine != theirs:
             raise ValueError(f"planner: expected the settings of {self.agent}, got {self.planner}")
-        if isinstance(self.learner, ReplayConfig) and self.regime.endswith("+task"):
-            raise ValueError(f"regime: expected one that rewards the counter for {self.agent}, got {self.regime!r}")
         if self.planner.pessimism and getattr(self.learner, "num_members", 1) == 1:
             raise ValueError(f"pessimism: expected 0 without an ensemble, got {self.planner.pessimism}")
         if isinstance(self.learner, PPOConfig) and any(size % 8 for size in self.learner.hidden_sizes):

@@ -1,17 +1,22 @@
 """Settings of all tests; `envs` comes first, for it sets XLA's flags before JAX starts.
 
-What one test compiles no other compiles again, in whatever process it runs. Side by side (`-n 2`), a file's tests stay
-in one process, and so do the files of a folder whose fixtures take long to make.
+What one test compiles no other compiles again, in whatever process it runs, and LLVM does not optimise it: compiling
+takes most of the time of fast tests. Slow ones (`-m slow`) run what users run. Side by side (`-n 2`), a file's tests
+stay in one process, and so do the files of a folder whose fixtures take long to make.
 """
 
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+if "XLA_FLAGS" not in os.environ and "slow" not in sys.argv:
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 
 import envs  # noqa: F401  isort: skip
 

@@ -106,6 +106,7 @@ def make_learner(
     env: Environment,
     encode: Callable[[Array], Array] = as_it_is,
     keep_transitions: bool = False,
+    rewarded: Callable[..., Array] | None = None,
 ) -> Learner:
     """Make the verbs of training; `data` are the parameters of the environment.
 
@@ -114,6 +115,7 @@ def make_learner(
         env: the environment.
         encode: makes features of observations, any leading axes.
         keep_transitions: whether a chunk hands on what was seen, `[K · T · N, ...]`.
+        rewarded: what is rewarded instead of what the environment rewards (see `mbrl.gathering.act`).
     """
     replay = make_replay(config.num_envs, config.batch_size, config.length, config.capacity)
 
@@ -126,7 +128,7 @@ def make_learner(
         features = jax.eval_shape(lambda: encode(env.reset(reset_key, env_params)[0]))
         agent = Dreamer(features.shape[0], env.num_actions, config, encode, key=agent_key)
         acting = gathering.begin(env, env_params, config.num_envs, agent.model.initial(config.num_envs), reset_key)
-        acting, rows, *_ = gathering.act(agent.choose, env, env_params, acting, config.length, act_key)
+        acting, rows, *_ = gathering.act(agent.choose, env, env_params, acting, config.length, act_key, rewarded)
         memories = replay.add(replay.init(rows), rows)
         train = TrainState.create(agent, optimizer(rates))
         return DreamerState(train, agent.critic, jnp.float32(0), acting, memories, run_key, rates, jnp.int32(0))
@@ -135,7 +137,7 @@ def make_learner(
         act_key, learn_key = jax.random.split(key)
         agent: Dreamer = state.train.model
         acting, rows, ended, seen = gathering.act(
-            agent.choose, env, env_params, state.acting, config.num_steps, act_key
+            agent.choose, env, env_params, state.acting, config.num_steps, act_key, rewarded
         )
         state = replace(state, acting=acting, memories=replay.add(state.memories, rows), update=state.update + 1)
         optimise = optimizer(state.rates)

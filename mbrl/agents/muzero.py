@@ -118,6 +118,7 @@ def make_learner(
     env: Environment,
     encode: Callable[[Array], Array] = as_it_is,
     keep_transitions: bool = False,
+    rewarded: Callable[..., Array] | None = None,
 ) -> Learner:
     """Make the verbs of training; `data` are the parameters of the environment.
 
@@ -127,6 +128,7 @@ def make_learner(
         env: the environment.
         encode: makes features of observations, any leading axes.
         keep_transitions: whether a chunk hands on what was seen, `[K · T · N, ...]`.
+        rewarded: what is rewarded instead of what the environment rewards (see `mbrl.gathering.act`).
     """
     replay = make_replay(config.num_envs, config.batch_size, config.length, config.capacity)
 
@@ -138,7 +140,7 @@ def make_learner(
         def choose(memory, obs, first, key):
             return search(model, obs, gamma, num_simulations, key).action, memory
 
-        return gathering.act(choose, env, env_params, state_of, num_steps, key)
+        return gathering.act(choose, env, env_params, state_of, num_steps, key, rewarded)
 
     def init(key: jax.Array, env_params: Any, rates: Rates) -> LatentState:
         model_key, reset_key, act_key, run_key = jax.random.split(key, 4)

@@ -12,14 +12,19 @@ from mbrl import gathering
 from mbrl.encoders import Encoded
 
 
-@pytest.fixture(scope="module")
-def gathered():
+def gather(rewarded=None):
     """Forty steps in three games of Catch, always to the left, and how often each agent had acted."""
     env, params = gymnax.make("Catch-bsuite")
     encoded = Encoded(env, params)
     acting = gathering.begin(encoded, params, 3, jnp.zeros(3, jnp.int32), jax.random.key(0))
     choose = lambda memory, obs, first, key: (jnp.zeros(3, jnp.int32), jnp.where(first, 0, memory) + 1)  # noqa: E731
-    return gathering.act(choose, encoded, params, acting, 40, jax.random.key(1))
+    return gathering.act(choose, encoded, params, acting, 40, jax.random.key(1), rewarded)
+
+
+@pytest.fixture(scope="module")
+def gathered():
+    """What is gathered there."""
+    return gather()
 
 
 def test_episodes_are_apart(gathered):
@@ -34,6 +39,13 @@ def test_episodes_are_apart(gathered):
     assert (ball_on_top == np.asarray(rows.first)).all(), "what is seen is of the episode, too"
     np.testing.assert_array_equal(np.asarray(seen.next_obs)[:-1][~over[:-1]], np.asarray(rows.obs)[1:][~over[:-1]])
     assert (np.asarray(seen.next_obs)[over].reshape(-1, 10, 5)[:, 0].sum(-1) == 0).all(), "it ended at the bottom"
+
+
+def test_another_reward_takes_the_place_of_the_environments(gathered):
+    _, rows, ended, seen = gather(lambda state, reward, info: 10 * reward + state.ball_y)
+    np.testing.assert_allclose(rows.reward, 10 * gathered[1].reward + np.arange(40)[:, None] % 9)
+    assert float(ended.return_sum) == pytest.approx(np.asarray(rows.reward)[:36].sum())
+    np.testing.assert_array_equal(seen.reward, gathered[3].reward)
 
 
 def test_stretches_are_unbroken_and_what_is_old_is_forgotten(gathered):

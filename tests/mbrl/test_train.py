@@ -9,9 +9,10 @@ import pytest
 
 from envs.regimes import regime_levels
 from envs.types import same_level
+from mbrl import train
 from mbrl.agents.ppo import make_learner
 from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, PPOConfig
-from mbrl.controllers import DreamerConfig, LatentConfig, RecurrentConfig
+from mbrl.controllers import DreamerConfig, LatentConfig, RecurrentConfig, default_learner
 from mbrl.experiments.deploy import load_models
 from mbrl.planning import default_planner
 from mbrl.store import arrays_bytes
@@ -58,6 +59,19 @@ def test_a_policy_is_trained_on_what_is_rewarded():
     state = jax.jit(learner.init)(jax.random.key(0), params, Rates(jnp.float32(1e-3), jnp.float32(0.9)))
     _, metrics, _ = jax.jit(learner.update_chunk, static_argnums=2)(state, params, 1)
     assert metrics.episodes[0] == 8 and metrics.return_sum[0] == 8 * sum(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("agent", "maker"), [("ppo", "make_ppo"), ("dreamer", "make_dreamer"), ("latent+mcts", "make_latent")]
+)
+def test_where_the_task_is_rewarded_it_is_for_every_agent_that_acts_as_it_learns(agent, maker, monkeypatch):
+    monkeypatch.setattr(train, maker, lambda *arguments: arguments[-1])
+    for regime, rewarded in (("withheld+service+task", clips_made), ("withheld+service", None)):
+        rates = (LANE_DEFAULTS[agent],)
+        trial = Training(
+            None, False, agent, regime, (3,), rates, EXPERIENCE, default_learner(agent), default_planner(agent), 1
+        )
+        assert train._policy_learner(trial) is rewarded
 
 
 SIZES = dict(total_steps=4 * 24, num_envs=4, num_steps=4, batch_size=2, length=8, capacity=4 * 32)
