@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS
+from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS
 from mbrl.configs import CellsConfig, DenseConfig, GridConfig, LocalConfig
 from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, RELATIVE, cell_features, features
 from mbrl.models.views import WALL, Near, View, Whole
@@ -72,6 +72,33 @@ def _taken_apart(inputs: Array, shape: tuple[int, int]) -> tuple[Array, Array, A
     codes = inputs.astype(jnp.int32)
     rest = jnp.concatenate([jax.nn.one_hot(codes[:, -2], NUM_ACTIONS), codes[:, -1:]], axis=1)
     return cell_features(codes[:, : math.prod(shape)]), codes[:, -3], rest
+
+
+class CellTable(nnx.Module):
+    """A linear map of a cell's features, looked up by its code."""
+
+    def __init__(self, size: int, *, key: jax.Array):
+        self.linear = Linear(CELL_FEATURES, size, key=key)
+
+    def rows(self) -> Float[Array, "codes size"]:
+        """Return what becomes of every code."""
+        every = jnp.arange(NUM_TERRAINS * NUM_MARKINGS * NUM_OBJECTS)
+        return self.linear(cell_features(every))
+
+    def __call__(self, codes: Int[Array, "*n"]) -> Float[Array, "*n size"]:
+        """Return what becomes of codes."""
+        return self.rows()[codes]
+
+    def pooled(self, codes: Int[Array, "n cells"]) -> Float[Array, "n features"]:
+        """Return the maximum and the mean over cells of what is above 0; cell after cell, to stay in cache."""
+        rows = nnx.relu(self.rows())
+
+        def add(so_far, code):
+            return (jnp.maximum(so_far[0], rows[code]), so_far[1] + rows[code]), None
+
+        nothing = jnp.zeros((len(codes), rows.shape[1]))
+        (most, total), _ = jax.lax.scan(add, (nothing, nothing), codes.T)
+        return jnp.concatenate([most, total / codes.shape[1]], axis=1)
 
 
 class DenseHead(nnx.Module):
@@ -142,9 +169,9 @@ class GridHead(nnx.Module):
     def __init__(self, num_outputs: int, config: GridConfig, *, key: jax.Array):
         cell_key, pool_key, body_key, *keys = jax.random.split(key, 3 + config.num_convolutions)
         self.shape, self.reach = Whole(config.frame).shape, config.num_convolutions
-        self.embed = Linear(CELL_FEATURES, config.embedding_size, key=cell_key)
+        self.embed = CellTable(config.embedding_size, key=cell_key)
         self.convolutions = _convolutions(config.embedding_size, config.num_channels, keys)
-        self.everywhere = Linear(CELL_FEATURES, config.num_channels, key=pool_key)
+        self.everywhere = CellTable(config.num_channels, key=pool_key)
         self.body = _body(3 * config.num_channels + 2, num_outputs, config, body_key)
 
     def __call__(self, inputs: Int[Array, "n inputs"]) -> Float[Array, "n outputs"]:
@@ -153,12 +180,11 @@ class GridHead(nnx.Module):
         cells, (place, action, power) = codes[:, :-3], codes[:, -3:].T
         marking = cells // NUM_OBJECTS % NUM_MARKINGS
         cells = cells + (jnp.asarray(RELATIVE)[jnp.maximum(action - 1, 0)[:, None], marking] - marking) * NUM_OBJECTS
-        near = self.embed(cell_features(self._about(cells, place, action)))
+        near = self.embed(self._about(cells, place, action))
         for layer in self.convolutions:
             near = nnx.relu(layer(near))
-        everywhere = nnx.relu(self.everywhere(cell_features(cells)))
         rest = jnp.stack([action > 0, power], axis=1)
-        return self.body(jnp.concatenate([near[:, 0, 0], everywhere.max(1), everywhere.mean(1), rest], axis=1))
+        return self.body(jnp.concatenate([near[:, 0, 0], self.everywhere.pooled(cells), rest], axis=1))
 
     def _about(self, cells: Array, place: Array, action: Array) -> Int[Array, "n rows columns"]:
         """Return the codes of the cells within reach of the thing, the one that is ahead on top."""
