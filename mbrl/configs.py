@@ -32,7 +32,7 @@ SCRIPTED = ("random", "idle", "habit", "clumsy", "curious", "human_averse", "ref
 REFERENCES = (*SCRIPTED, "oracle", "clip_oracle")
 """Agents that learn nothing: scripts, and exact planners on the true rules, for rewards and for clips."""
 MODELS = ("local", "grid", "dense")
-POLICIES = ("ppo", "dreamer", "latent+mcts")
+POLICIES = ("ppo", "recurrent_ppo", "drc", "pqn", "dqn", "dreamer", "latent+mcts")
 """Agents that act as they learn; others learn a model first, and plan with it where they are deployed."""
 ASKED = ("grid-cells",)
 """Models with which nothing plans: they are asked what they know."""
@@ -247,7 +247,8 @@ class Lane(NamedTuple):
 
 
 LANE_DEFAULTS = {agent: (2e-3, 0.99) for agent in LEARNERS} | {
-    "ppo": (2e-3, 0.95), "dreamer": (1e-3, 0.99), "latent+mcts": (1e-3, 0.99),
+    **dict.fromkeys(("ppo", "recurrent_ppo", "drc", "pqn", "dqn"), (2e-3, 0.95)),
+    **dict.fromkeys(("dreamer", "latent+mcts"), (1e-3, 0.99)),
 }  # fmt: skip
 """Learning rate and discount of each agent that learns."""
 

@@ -6,7 +6,7 @@
     dense+planner    what a perceptron learnt of random experience (models/observed.py)
     latent+mcts      a model of values, learnt while searching in it (agents/muzero.py)
     dreamer          an actor that learns in the imagination of a recurrent model (agents/dreamer.py)
-    ppo              no model
+    ppo              no model (agents/ppo.py); recurrent_ppo remembers (agents/recurrent_ppo.py)
 
 Models are made into decision processes in tables, so that all planners serve. They complete their plans by one step of
 improvement over acting at random. Planning takes observations that tell states apart, and finitely many of them. A
@@ -30,11 +30,13 @@ from mbrl import interrupt
 from mbrl.agents.dreamer import make_learner as make_dreamer
 from mbrl.agents.muzero import make_learner as make_latent
 from mbrl.agents.ppo import make_learner as make_ppo
+from mbrl.agents.recurrent_ppo import make_learner as make_recurrent
 from mbrl.cli import check_choice
 from mbrl.configs import Lane, PPOConfig
-from mbrl.controllers import DreamerConfig, EnumeratedConfig, LatentConfig, ObservedConfig
+from mbrl.controllers import DreamerConfig, EnumeratedConfig, LatentConfig, ObservedConfig, ReplayConfig
 from mbrl.encoders import Encoded, Encoder
 from mbrl.keys import purpose_key
+from mbrl.model_free import RecurrentPPOConfig
 from mbrl.models.enumerated import array_key, base_policy, enumerate_environment
 from mbrl.models.observed import explore, foreseen
 from mbrl.models.observed import make_learner as make_model
@@ -147,7 +149,7 @@ def _policies(trial: Control, env: Environment, params: Any, place: Workplace):
             for i, (seed, part) in enumerate(zip(trial.seeds, met, strict=True)):
                 process = foreseen(_lane(trained.model, i), encoder, part, trial.planner.floor)
                 yield _planner(process, trial, seed)
-        case PPOConfig() | DreamerConfig() | LatentConfig() as config:
+        case PPOConfig() | ReplayConfig() as config:
             schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)
             learner = _learner(config, trial.planner, env)
             trained = train_lanes(learner, schedule, lanes, [params] * len(lanes), len(lanes), trial.agent, place)
@@ -155,12 +157,19 @@ def _policies(trial: Control, env: Environment, params: Any, place: Workplace):
                 yield _lane(trained.model, i), {}
 
 
-def _learner(config: PPOConfig | DreamerConfig | LatentConfig, planner: Planning, env: Environment) -> Learner:
+def _learner(config: PPOConfig | ReplayConfig, planner: Planning, env: Environment) -> Learner:
     """Return how an agent learns that acts as it learns."""
-    if isinstance(config, LatentConfig):
-        assert isinstance(planner, TreeConfig)
-        return make_latent(config, planner.num_simulations, env)
-    return make_ppo(config, env) if isinstance(config, PPOConfig) else make_dreamer(config, env)
+    match config:
+        case LatentConfig():
+            assert isinstance(planner, TreeConfig)
+            return make_latent(config, planner.num_simulations, env)
+        case DreamerConfig():
+            return make_dreamer(config, env)
+        case RecurrentPPOConfig():
+            return make_recurrent(config, env)
+        case PPOConfig():
+            return make_ppo(config, env)
+    raise TypeError(f"expected the settings of an agent that acts as it learns, got {config}")
 
 
 def _lane(models: Any, i: int) -> Any:

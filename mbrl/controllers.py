@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mbrl.cli import check_fields, check_positive_ints, check_range
 from mbrl.configs import LocalConfig, PPOConfig, default_model, largest_divisor
+from mbrl.model_free import DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.planning import (
     PLANNERS,
     SEARCHES,
@@ -17,7 +18,8 @@ from mbrl.planning import (
 )
 
 CONTROLLERS = (
-    "ppo", "dreamer", "latent+mcts", *(f"{model}+{planner}" for model in ("true", "dense") for planner in PLANNERS),
+    "ppo", "recurrent_ppo", "dreamer", "latent+mcts",
+    *(f"{model}+{planner}" for model in ("true", "dense") for planner in PLANNERS),
 )  # fmt: skip
 """Agents on any gymnax environment; `true` is the environment's own rules."""
 
@@ -173,13 +175,18 @@ class LatentConfig(ReplayConfig):
         check_range("unroll", self.unroll, 1, self.length - 1)
 
 
-Controller = PPOConfig | DreamerConfig | LatentConfig | ObservedConfig | EnumeratedConfig
+PolicyConfig = PPOConfig | RecurrentPPOConfig | PlansConfig | PQNConfig | DQNConfig | DreamerConfig | LatentConfig
+"""How an agent learns that acts as it learns."""
+Controller = PolicyConfig | ObservedConfig | EnumeratedConfig
 """How an agent learns."""
 
 
-def default_learner(agent: str) -> LocalConfig | PPOConfig | DreamerConfig | LatentConfig:
+def default_learner(agent: str) -> LocalConfig | PolicyConfig:
     """Return how an agent of the factory learns unless it is told otherwise."""
-    kinds = {"ppo": PPOConfig, "dreamer": DreamerConfig, "latent+mcts": LatentConfig}
+    kinds = {
+        "ppo": PPOConfig, "recurrent_ppo": RecurrentPPOConfig, "drc": PlansConfig, "pqn": PQNConfig, "dqn": DQNConfig,
+        "dreamer": DreamerConfig, "latent+mcts": LatentConfig,
+    }  # fmt: skip
     return kinds[agent]() if agent in kinds else default_model(agent)
 
 
@@ -197,8 +204,9 @@ def default_controller(agent: str) -> tuple[Controller, Planning]:
         return DreamerConfig(), plans
     if model == "latent":
         return LatentConfig(), default_planner(agent)
-    if model == "ppo":
-        return PPOConfig(
+    if model in ("ppo", "recurrent_ppo"):
+        kind = PPOConfig if model == "ppo" else RecurrentPPOConfig
+        return kind(
             num_envs=32, num_steps=128, num_epochs=4, num_minibatches=8, episode_steps=1, hold_share=0.0,
             gae_lambda=0.95, entropy_coefficient=0.001, return_scale=1.0, hidden_sizes=(64, 64),
         ), plans  # fmt: skip

@@ -37,6 +37,11 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], scale: float = 1.0) -> Fl
     return draw(key)
 
 
+def normed(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    """Divide by the root of the mean square (Zhang and Sennrich, 2019), without a learnt scale."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-4)
+
+
 class Linear(nnx.Module):
     """An affine map `x ↦ x W + b`, with orthogonal W and b = 0 at first."""
 
@@ -47,6 +52,22 @@ class Linear(nnx.Module):
     def __call__(self, inputs: Float[Array, "*batch num_in"]) -> Float[Array, "*batch num_out"]:
         """Apply the map to the last axis."""
         return inputs @ self.weight[...] + self.bias[...]
+
+
+class Convolution(nnx.Module):
+    """A 3 × 3 convolution as nine matrices (CPUs are slow at convolutions of many networks at once)."""
+
+    def __init__(self, num_in: int, num_out: int, *, key: jax.Array):
+        self.weight = nnx.Param(orthogonal(key, (9 * num_in, num_out), 2**0.5).reshape(9, num_in, num_out))
+        self.bias = nnx.Param(jnp.zeros(num_out))
+
+    def __call__(self, floor: Float[Array, "*n rows+2 columns+2 num_in"]) -> Float[Array, "*n rows columns num_out"]:
+        """Return the convolution at all cells but the outermost."""
+        rows, columns, total = floor.shape[-3] - 2, floor.shape[-2] - 2, self.bias[...]
+        for k, weight in enumerate(self.weight[...]):
+            i, j = divmod(k, 3)
+            total = total + floor[..., i : i + rows, j : j + columns, :] @ weight
+        return total
 
 
 class MLP(nnx.Module):

@@ -20,6 +20,10 @@ WEIGHTS = {
     "grid-cells": 20.0,
     "dense": 20.0,
     "ppo": 8.0,
+    "recurrent_ppo": 12.0,
+    "drc": 60.0,
+    "pqn": 8.0,
+    "dqn": 8.0,
     "dreamer": 20.0,
     "latent": 20.0,
 }

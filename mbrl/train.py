@@ -22,14 +22,17 @@ from mbrl import interrupt
 from mbrl.agents.dreamer import make_learner as make_dreamer
 from mbrl.agents.muzero import make_learner as make_latent
 from mbrl.agents.ppo import make_learner as make_ppo
+from mbrl.agents.q_learning import make_learner as make_q
+from mbrl.agents.recurrent_ppo import make_learner as make_recurrent
 from mbrl.agents.routes import routes
 from mbrl.checkpoint import Parts
 from mbrl.configs import ASKED, POLICIES, CellsConfig, ExperienceConfig, LocalConfig, PPOConfig
-from mbrl.controllers import DreamerConfig, LatentConfig
+from mbrl.controllers import DreamerConfig, LatentConfig, PolicyConfig, ReplayConfig
 from mbrl.encoders import FloorEncoder
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.experience import device_bank, gather, training_bank, training_levels
 from mbrl.keys import purpose_key
+from mbrl.model_free import DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.models.cells import CellModel, ImaginedCells, digest_cells
 from mbrl.models.entities import make_learner, make_model
 from mbrl.models.heads import view_of
@@ -109,9 +112,9 @@ def train_policy(trial: Training, place: Workplace) -> Trained:
     What is acted before the first update, to have something to remember, is not counted.
     """
     config, params, steps = trial.learner, {}, {}
-    assert isinstance(config, PPOConfig | DreamerConfig | LatentConfig)
+    assert isinstance(config, PolicyConfig)
     num_levels = trial.experience.num_levels
-    if isinstance(config, PPOConfig):
+    if not isinstance(config, ReplayConfig):
         num_levels, steps = config.num_levels, {"max_steps_in_episode": config.episode_steps}
     for seed in dict.fromkeys(trial.seeds):
         place.report(f"seed {seed}: levels")
@@ -132,6 +135,10 @@ def _policy_learner(trial: Training) -> Learner:
         case LatentConfig() as config:
             assert isinstance(trial.planner, TreeConfig)
             return make_latent(config, trial.planner.num_simulations, FACTORY, FloorEncoder(), True, rewarded)
+        case PQNConfig() | DQNConfig() as config:
+            return make_q(config, FACTORY, True, rewarded)
+        case RecurrentPPOConfig() | PlansConfig() as config:
+            return make_recurrent(config, FACTORY, True, rewarded)
         case PPOConfig() as config:
             return make_ppo(config, FACTORY, True, rewarded)
     raise TypeError(f"expected the settings of an agent that acts as it learns, got {trial.learner}")
@@ -140,7 +147,7 @@ def _policy_learner(trial: Training) -> Learner:
 def blank_model(trial: Training) -> Any:
     """Return shapes and types of what a lane of a trial learns, without training anything."""
     key, config = jax.random.key(0), trial.learner
-    if isinstance(config, PPOConfig | DreamerConfig | LatentConfig):
+    if isinstance(config, PolicyConfig):
         learner = _policy_learner(trial)
         params = EnvParams(bank=device_bank(_example_bank()))
         rates = Rates(jnp.float32(0), jnp.float32(0))

@@ -29,8 +29,7 @@ from mbrl.configs import (
 from mbrl.controllers import (
     CONTROLLERS,
     Controller,
-    DreamerConfig,
-    LatentConfig,
+    PolicyConfig,
     default_controller,
     default_learner,
 )
@@ -159,7 +158,7 @@ class Training(Trial):
     seeds: tuple[int, ...]
     rates: tuple[tuple[float, float], ...]
     experience: ExperienceConfig
-    learner: LocalConfig | GridConfig | DenseConfig | CellsConfig | PPOConfig | DreamerConfig | LatentConfig
+    learner: LocalConfig | GridConfig | DenseConfig | CellsConfig | PolicyConfig
     planner: Planning
     width: int = WIDTH
 

@@ -36,7 +36,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from mbrl.networks import Categorical, Linear
+from mbrl.networks import Categorical, Linear, normed
 
 # Codes of the observation that have an embedding: all but wall, no object (see DESIGN, Observation).
 _TERRAINS = np.array([0, *range(2, 18)], np.uint8)
@@ -247,9 +247,18 @@ class FloorTorso(nnx.Module):
         view: what sees.
         hidden_sizes: widths of the layers, an eighth of them for each pose.
         hall_size: width of the layer that joins what there is anywhere, before it shifts all layers but the first.
+        is_normed: whether layers are divided by the root of their mean square before they are cut off at 0.
     """
 
-    def __init__(self, view: FloorView, hidden_sizes: Sequence[int], *, hall_size: int = 64, key: jax.Array):
+    def __init__(
+        self,
+        view: FloorView,
+        hidden_sizes: Sequence[int],
+        *,
+        hall_size: int = 64,
+        is_normed: bool = False,
+        key: jax.Array,
+    ):
         if any(size % _NUM_POSES for size in hidden_sizes):
             raise ValueError(f"hidden_sizes: expected multiples of {_NUM_POSES}, got {tuple(hidden_sizes)}")
         sizes = [size // _NUM_POSES for size in hidden_sizes]
@@ -261,6 +270,7 @@ class FloorTorso(nnx.Module):
         rest_keys, shift_keys = (jax.random.split(k, len(sizes))[1:] for k in (rest_key, shift_key))
         layers = zip(pairwise(sizes), rest_keys, strict=True)
         self.rest = nnx.List([PoseLinear(m, n, scale=2**0.5, key=k) for (m, n), k in layers])
+        self.is_normed = is_normed
         self.hall = Linear(_NUM_GLOBALS, hall_size, scale=2**0.5, key=hall_key)
         self.shift = nnx.List([Linear(hall_size, n, key=k) for n, k in zip(sizes[1:], shift_keys, strict=True)])
 
@@ -268,11 +278,14 @@ class FloorTorso(nnx.Module):
         """Return the features (unbatched)."""
         features = self.first(seen.near, seen.down, seen.across)
         known = jnp.concatenate([seen.context, seen.anywhere, seen.on_way])
-        features = nnx.relu(features * (seen.context @ self.gain[...]) + known @ self.bias[...])
+        features = self._cut(features * (seen.context @ self.gain[...]) + known @ self.bias[...])
         hall = nnx.relu(self.hall(known))
         for layer, shift in zip(self.rest, self.shift, strict=True):
-            features = nnx.relu(layer(features) + shift(hall))
+            features = self._cut(layer(features) + shift(hall))
         return features
+
+    def _cut(self, features: Float[Array, "8 features"]) -> Float[Array, "8 features"]:
+        return nnx.relu(normed(features.reshape(-1)).reshape(features.shape) if self.is_normed else features)
 
 
 class FloorNetwork(nnx.Module):

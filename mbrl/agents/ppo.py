@@ -30,7 +30,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mbrl.agents.floor_network import FloorNetwork
 from mbrl.configs import PPOConfig
-from mbrl.networks import ActorCritic, TrainState
+from mbrl.networks import ActorCritic, Categorical, TrainState
 from mbrl.returns import generalised_advantages
 from mbrl.types import Learner, Rates, Transition
 
@@ -225,16 +225,29 @@ def make_learner(
     def loss(model: ActorCritic | FloorNetwork, decisions: Decision, advantages: Array, returns: Array, bonus: Array):
         distribution, values = jax.vmap(model)(decisions.obs)
         ratio = jnp.exp(distribution.log_prob(decisions.action) - decisions.log_prob)
-        advantages = (advantages - jnp.mean(advantages)) / (jnp.std(advantages) + 1e-8)
-        clipped = jnp.clip(ratio, 1.0 - config.clip, 1.0 + config.clip)
-        policy_loss = -jnp.mean(jnp.minimum(ratio * advantages, clipped * advantages))
-        value_loss = 0.5 * jnp.mean(((values - returns) / config.return_scale) ** 2)
-        entropy = jnp.mean(distribution.entropy())
-        clip_fraction = jnp.mean(jnp.abs(ratio - 1.0) > config.clip)
-        total = policy_loss + config.value_coefficient * value_loss - bonus * entropy
-        return total, (policy_loss, value_loss, entropy, clip_fraction)
+        return ppo_loss(distribution, values, ratio, advantages, returns, bonus, config)
 
     return Learner(init, update_chunk, lambda state: PPOPolicy(state.train.model), rows, stack_parameters)
+
+
+def ppo_loss(
+    distribution: Categorical,
+    values: Array,
+    ratio: Array,
+    advantages: Array,
+    returns: Array,
+    bonus: Array,
+    config: PPOConfig,
+) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    """Return L, ρ being `ratio` and c_e `bonus`, and its parts: policy, value, entropy, how often ρ is cut."""
+    advantages = (advantages - jnp.mean(advantages)) / (jnp.std(advantages) + 1e-8)
+    clipped = jnp.clip(ratio, 1.0 - config.clip, 1.0 + config.clip)
+    policy_loss = -jnp.mean(jnp.minimum(ratio * advantages, clipped * advantages))
+    value_loss = 0.5 * jnp.mean(((values - returns) / config.return_scale) ** 2)
+    entropy = jnp.mean(distribution.entropy())
+    clip_fraction = jnp.mean(jnp.abs(ratio - 1.0) > config.clip)
+    total = policy_loss + config.value_coefficient * value_loss - bonus * entropy
+    return total, (policy_loss, value_loss, entropy, clip_fraction)
 
 
 def rows(metrics: PPOMetrics) -> dict[str, np.ndarray]:

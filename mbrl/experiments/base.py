@@ -22,8 +22,9 @@ from mbrl.configs import (
     LocalConfig,
     PPOConfig,
 )
-from mbrl.controllers import DreamerConfig, LatentConfig, default_learner
+from mbrl.controllers import PolicyConfig, ReplayConfig, default_learner
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
+from mbrl.model_free import QConfig
 from mbrl.planning import PlannerConfig, Planning, agent_name, default_planner
 from mbrl.trials import Audit, Drawing, References, Training, Trial
 
@@ -202,11 +203,11 @@ class Experiment:
         if self.shift is not None:
             yield Drawing(self.evaluation)
 
-    def _learner(self, agent: str) -> LocalConfig | PPOConfig | DreamerConfig | LatentConfig:
+    def _learner(self, agent: str) -> LocalConfig | PolicyConfig:
         learner = default_learner(agent)
-        if isinstance(learner, PPOConfig):
+        if isinstance(learner, PPOConfig | QConfig):
             return replace(learner, total_steps=self.ppo_steps, num_levels=self.ppo_levels)
-        if isinstance(learner, DreamerConfig | LatentConfig):
+        if isinstance(learner, ReplayConfig):
             return replace(learner, total_steps=self.replay_steps)
         return replace(learner, num_steps=self.model_steps, num_members=self.num_members)
 

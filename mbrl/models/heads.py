@@ -22,7 +22,7 @@ from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS
 from mbrl.configs import CellsConfig, DenseConfig, GridConfig, LocalConfig
 from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, RELATIVE, cell_features, features
 from mbrl.models.views import WALL, Near, View, Whole
-from mbrl.networks import MLP, Linear, orthogonal
+from mbrl.networks import MLP, Convolution, Linear
 
 INERTIA = 6.0
 """Logits, in nats, by which an untrained model holds that nothing happens."""
@@ -118,22 +118,6 @@ class DenseHead(nnx.Module):
         there = jax.nn.one_hot(place, cells.shape[1])
         embedded = _side_by_side(self.embed(cells))
         return self.body(jnp.concatenate([embedded, there, rest], axis=1))
-
-
-class Convolution(nnx.Module):
-    """A 3 × 3 convolution as nine matrices (CPUs are slow at convolutions of many models at once)."""
-
-    def __init__(self, num_in: int, num_out: int, *, key: jax.Array):
-        self.weight = nnx.Param(orthogonal(key, (9 * num_in, num_out), 2**0.5).reshape(9, num_in, num_out))
-        self.bias = nnx.Param(jnp.zeros(num_out))
-
-    def __call__(self, floor: Float[Array, "n rows+2 columns+2 num_in"]) -> Float[Array, "n rows columns num_out"]:
-        """Return the convolution at all cells but the outermost."""
-        rows, columns, total = floor.shape[1] - 2, floor.shape[2] - 2, self.bias[...]
-        for k, weight in enumerate(self.weight[...]):
-            i, j = divmod(k, 3)
-            total = total + floor[:, i : i + rows, j : j + columns] @ weight
-        return total
 
 
 def _convolutions(num_in: int, num_channels: int, keys: Sequence[jax.Array]) -> nnx.List[Convolution]:

@@ -26,15 +26,10 @@ from jaxtyping import Array, Float, Int
 from mbrl.controllers import RecurrentConfig
 from mbrl.encoders import as_it_is
 from mbrl.gathering import Row
-from mbrl.networks import MLP, Linear
+from mbrl.networks import MLP, Linear, normed
 from mbrl.scales import NUM_BINS, TwoHot
 
 _UNIMIX = 0.01
-
-
-def normed(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-    """Divide by the root of the mean square (Zhang and Sennrich, 2019), without a learnt scale."""
-    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-4)
 
 
 def normed_silu(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:

@@ -26,8 +26,8 @@ LAYERS = [
         "mbrl.cli", "mbrl.process", "mbrl.fingerprint", "mbrl.devices", "mbrl.encoders", "mbrl.scales",
     ),
     (
-        "mbrl.configs", "mbrl.planning", "mbrl.controllers", "mbrl.trials", "mbrl.store", "mbrl.checkpoint",
-        "mbrl.metrics", "mbrl.progress", "mbrl.verification", "mbrl.health",
+        "mbrl.configs", "mbrl.planning", "mbrl.model_free", "mbrl.controllers", "mbrl.trials", "mbrl.store",
+        "mbrl.checkpoint", "mbrl.metrics", "mbrl.progress", "mbrl.verification", "mbrl.health",
     ),
     ("mbrl.rollout", "mbrl.gathering", "mbrl.models", "mbrl.training", "mbrl.inventory"),
     ("mbrl.planners",),

@@ -7,9 +7,10 @@ import pytest
 
 from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS, Terrain
 from mbrl.configs import DenseConfig, GridConfig, LocalConfig
-from mbrl.models.heads import Convolution, Trunk, make_head, view_of
+from mbrl.models.heads import Trunk, make_head, view_of
 from mbrl.models.neighbourhoods import Grids
 from mbrl.models.views import Whole
+from mbrl.networks import Convolution
 
 NUM_OUTPUTS = 9
 CONFIGS = (LocalConfig(), GridConfig(), DenseConfig())

@@ -1,0 +1,132 @@
+"""Settings of agents that learn no model, beside PPO's own (see `mbrl.configs`); imports no JAX."""
+
+import math
+from dataclasses import dataclass
+
+from mbrl.cli import check_fields, check_positive_ints, check_range
+from mbrl.configs import PPOConfig, largest_divisor
+
+
+@dataclass(frozen=True)
+class RecurrentPPOConfig(PPOConfig):
+    """Settings of `recurrent_ppo`; minibatches are of whole stretches, and `memory_size` is the width of its memory."""
+
+    num_minibatches: int = 4
+    memory_size: int = 64
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, ("memory_size",))
+        check_stretches(self)
+
+
+@dataclass(frozen=True)
+class PlansConfig(PPOConfig):
+    """Settings of `drc`: layers of `num_channels`, each of which is gone through `num_ticks` times a tick."""
+
+    num_minibatches: int = 4
+    num_channels: int = 8
+    num_layers: int = 2
+    num_ticks: int = 2
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, ("num_channels", "num_layers", "num_ticks"))
+        check_stretches(self)
+
+
+@dataclass(frozen=True)
+class QConfig:
+    """What `pqn` and `dqn` have in common; see `PPOConfig` for what is named as there.
+
+    Attributes:
+        exploration: ε, share of actions at random, once it has fallen from 1.
+        exploring_share: share of the updates in which it falls.
+    """
+
+    total_steps: int = 1_000_000
+    num_levels: int = 600
+    num_envs: int = 256
+    num_steps: int = 16
+    episode_steps: int = 16
+    exploration: float = 0.05
+    exploring_share: float = 0.2
+    hold_share: float = 0.5
+    max_gradient_norm: float = 10.0
+    return_scale: float = 4.0
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    updates_per_chunk: int = 16
+
+    def __post_init__(self):
+        check_fields(
+            self, ("total_steps", "num_levels", "num_envs", "num_steps", "episode_steps", "updates_per_chunk"),
+            exploration=(0, 1), exploring_share=(0, 1), hold_share=(0, 1), max_gradient_norm=(1e-9, math.inf),
+            return_scale=(1e-6, math.inf),
+        )  # fmt: skip
+        check_positive_ints("hidden_sizes", self.hidden_sizes)
+        check_range("total_steps", self.total_steps, 2 * self.num_envs * self.num_steps)
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of a whole training run."""
+        return self.total_steps // (self.num_envs * self.num_steps)
+
+    @property
+    def chunk(self) -> int:
+        """Updates per call of the host loop."""
+        return largest_divisor(self.num_updates, self.updates_per_chunk)
+
+
+@dataclass(frozen=True)
+class PQNConfig(QConfig):
+    """Settings of `pqn`: epochs and minibatches as of PPO; λ of the returns."""
+
+    num_epochs: int = 2
+    num_minibatches: int = 16
+    lambda_: float = 0.65
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, ("num_epochs", "num_minibatches"), lambda_=(0, 1))
+        if self.num_envs * self.num_steps % self.num_minibatches:
+            raise ValueError(
+                "num_minibatches: expected a divisor of num_envs · num_steps = "
+                f"{self.num_envs * self.num_steps}, got {self.num_minibatches}"
+            )
+
+    @property
+    def num_gradients(self) -> int:
+        """Gradient steps of a whole training run."""
+        return self.num_updates * self.num_epochs * self.num_minibatches
+
+
+@dataclass(frozen=True)
+class DQNConfig(QConfig):
+    """Settings of `dqn`.
+
+    Attributes:
+        num_gradient_steps: of an update, each on `batch_size` of the `capacity` steps that are remembered.
+        slow_rate: share of what is learnt in its slow copy, per gradient step.
+    """
+
+    num_gradient_steps: int = 32
+    batch_size: int = 256
+    capacity: int = 262_144
+    slow_rate: float = 0.01
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, ("num_gradient_steps", "batch_size", "capacity"), slow_rate=(0, 1))
+
+    @property
+    def num_gradients(self) -> int:
+        """Gradient steps of a whole training run."""
+        return self.num_updates * self.num_gradient_steps
+
+
+def check_stretches(config: PPOConfig) -> None:
+    """Raise ValueError unless stretches, one of every environment, can be parted into minibatches."""
+    if config.num_envs % config.num_minibatches:
+        raise ValueError(
+            f"num_minibatches: expected a divisor of num_envs = {config.num_envs}, got {config.num_minibatches}"
+        )
