@@ -33,6 +33,7 @@ from mbrl.configs import (
 )
 from mbrl.controllers import CONTROLLERS, EnumeratedConfig, ObservedConfig, default_controller, default_learner
 from mbrl.experiments.base import MOST_SEEDS
+from mbrl.model_free import QConfig
 from mbrl.planning import default_planner
 from mbrl.process import environment
 from mbrl.trials import Control, Training
@@ -43,7 +44,7 @@ class Settings:
     """Train one agent on one regime, or on a gymnax environment."""
 
     agent: tyro.conf.Positional[str]
-    """ppo, dreamer, latent+mcts, or a model and a planner: local+exact, grid+rollout, …; with --env true+exact, …"""
+    """ppo, recurrent_ppo, drc, pqn, dqn, dreamer, latent+mcts, model+planner: local+exact, …; with --env: true+exact"""
     regime: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(help=f"what training shows: {', '.join(REGIMES)}; none with --env")
     ] = ""
@@ -128,7 +129,7 @@ class Settings:
     def trial(self) -> Training:
         """What to compute."""
         learner = default_learner(self.agent)
-        if isinstance(learner, PPOConfig):
+        if isinstance(learner, PPOConfig | QConfig):
             learner = replace(learner, num_levels=self.num_levels)
         if self.steps is not None:
             learner = replace(learner, **{"total_steps" if self.agent in POLICIES else "num_steps": self.steps})

@@ -14,6 +14,7 @@ from mbrl.agents.ppo import make_learner
 from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, PPOConfig
 from mbrl.controllers import DreamerConfig, LatentConfig, RecurrentConfig, default_learner
 from mbrl.experiments.deploy import load_models
+from mbrl.model_free import DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.planning import default_planner
 from mbrl.store import arrays_bytes
 from mbrl.train import FACTORY, agent_of, clips_made, gather_seed, train_policy
@@ -62,7 +63,14 @@ def test_a_policy_is_trained_on_what_is_rewarded():
 
 
 @pytest.mark.parametrize(
-    ("agent", "maker"), [("ppo", "make_ppo"), ("dreamer", "make_dreamer"), ("latent+mcts", "make_latent")]
+    ("agent", "maker"),
+    [
+        ("ppo", "make_ppo"),
+        ("drc", "make_recurrent"),
+        ("dqn", "make_q"),
+        ("dreamer", "make_dreamer"),
+        ("latent+mcts", "make_latent"),
+    ],
 )
 def test_where_the_task_is_rewarded_it_is_for_every_agent_that_acts_as_it_learns(agent, maker, monkeypatch):
     monkeypatch.setattr(train, maker, lambda *arguments: arguments[-1])
@@ -75,7 +83,12 @@ def test_where_the_task_is_rewarded_it_is_for_every_agent_that_acts_as_it_learns
 
 
 SIZES = dict(total_steps=4 * 24, num_envs=4, num_steps=4, batch_size=2, length=8, capacity=4 * 32)
+FEW = dict(total_steps=4 * 64, num_envs=8, num_steps=8, hidden_sizes=(16, 8))
 SMALL = {
+    "recurrent_ppo": RecurrentPPOConfig(**FEW, num_minibatches=2, memory_size=8),
+    "drc": PlansConfig(**FEW, num_minibatches=2, num_channels=2, num_layers=1),
+    "pqn": PQNConfig(**FEW, num_minibatches=2),
+    "dqn": DQNConfig(**FEW, num_gradient_steps=1, batch_size=8, capacity=8 * 64),
     "dreamer": DreamerConfig(**SIZES, horizon=3, model=RecurrentConfig(hidden_size=8, memory_size=8)),
     "latent+mcts": LatentConfig(**SIZES, unroll=3, hidden_size=8, state_size=8),
 }
@@ -83,12 +96,14 @@ SMALL = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", SMALL)
-def test_agents_that_learn_from_memory_learn_on_the_factory_and_what_they_see_is_counted(agent, tmp_path):
+def test_agents_that_act_as_they_learn_do_so_on_the_factory_and_what_they_see_is_counted(agent, tmp_path):
     planner, rates = default_planner(agent), (LANE_DEFAULTS[agent],)
     trial = Training(None, False, agent, "withheld", (3,), rates, EXPERIENCE, SMALL[agent], planner, 1)
     trained = train_policy(trial, Workplace(tmp_path))
     assert trained.first_bad_step.tolist() == [-1]
-    assert trained.counts[0]["transitions"] == 16 * SMALL[agent].num_updates == 64  # all but the first stretch
+    config = SMALL[agent]
+    acted = config.num_envs * config.num_steps * config.num_updates
+    assert trained.counts[0]["transitions"] == acted == (64 if agent in ("dreamer", "latent+mcts") else 256)
     named = jax.tree_util.tree_leaves_with_path(trained.model)
     stored = load_models(trial, arrays_bytes({jax.tree_util.keystr(at): leaf for at, leaf in named}))
     jax.tree.map(np.testing.assert_array_equal, stored, trained.model)
