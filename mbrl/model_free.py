@@ -9,8 +9,12 @@ from mbrl.configs import PPOConfig, largest_divisor
 
 @dataclass(frozen=True)
 class RecurrentPPOConfig(PPOConfig):
-    """Settings of `recurrent_ppo`; minibatches are of whole stretches, and `memory_size` is the width of its memory."""
+    """Settings of `recurrent_ppo`; minibatches are of whole stretches, and `memory_size` is the width of its memory.
 
+    Episodes are as long as those of deployment, so that memories as old are learnt from.
+    """
+
+    episode_steps: int = 64
     num_minibatches: int = 4
     memory_size: int = 64
 
@@ -24,6 +28,7 @@ class RecurrentPPOConfig(PPOConfig):
 class PlansConfig(PPOConfig):
     """Settings of `drc`: layers of `num_channels`, each of which is gone through `num_ticks` times a tick."""
 
+    episode_steps: int = 64
     num_minibatches: int = 4
     num_channels: int = 8
     num_layers: int = 2
@@ -117,6 +122,7 @@ class DQNConfig(QConfig):
     def __post_init__(self):
         super().__post_init__()
         check_fields(self, ("num_gradient_steps", "batch_size", "capacity"), slow_rate=(0, 1))
+        check_range("capacity", self.capacity, self.num_envs * max(2, self.num_steps))
 
     @property
     def num_gradients(self) -> int:

@@ -33,7 +33,7 @@ from mbrl.controllers import (
     default_controller,
     default_learner,
 )
-from mbrl.model_free import QConfig, RecurrentPPOConfig
+from mbrl.model_free import PlansConfig, QConfig, RecurrentPPOConfig
 from mbrl.plain import build, identity
 from mbrl.planning import PlannerConfig, Planning, agent_name, default_planner
 
@@ -181,8 +181,9 @@ class Training(Trial):
             raise ValueError(f"planner: expected the settings of {self.agent}, got {self.planner}")
         if self.planner.pessimism and getattr(self.learner, "num_members", 1) == 1:
             raise ValueError(f"pessimism: expected 0 without an ensemble, got {self.planner.pessimism}")
-        if isinstance(self.learner, PPOConfig | QConfig) and any(size % 8 for size in self.learner.hidden_sizes):
-            raise ValueError(f"hidden_sizes: expected multiples of 8, got {self.learner.hidden_sizes}")
+        sizes = self.learner.hidden_sizes if isinstance(self.learner, PPOConfig | QConfig) else ()
+        if any(size % 8 for size in sizes) and not isinstance(self.learner, PlansConfig):  # which sees no poses
+            raise ValueError(f"hidden_sizes: expected multiples of 8, got {sizes}")
         if isinstance(self.learner, RecurrentPPOConfig) and self.learner.memory_size % 8:
             raise ValueError(f"memory_size: expected a multiple of 8, got {self.learner.memory_size}")
 

@@ -164,7 +164,7 @@ class Settings:
             self.env or "",
             self.agent,
             seeds=tuple(range(self.first_seed, self.first_seed + self.num_seeds)),
-            learning_rate=self.learning_rate or (2.5e-3 if self.agent == "ppo" else 1e-3),
+            learning_rate=self.learning_rate or (2.5e-3 if self.agent in ("ppo", "recurrent_ppo") else 1e-3),
             gamma=0.99 if self.gamma is None else self.gamma,
             learner=learner,
             planner=planner,

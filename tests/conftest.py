@@ -1,6 +1,6 @@
 """Settings of all tests; `envs` comes first, for it sets XLA's flags before JAX starts.
 
-What one test compiles no other compiles again, in whatever process it runs, and LLVM does not optimise it: compiling
+What one test compiles no other compiles again, in whatever process it runs, and LLVM hardly optimises it: compiling
 takes most of the time of fast tests. Slow ones (`-m slow`) run what users run. Side by side (`-n 2`), a file's tests
 stay in one process, and so do the files of a folder whose fixtures take long to make.
 """
@@ -15,8 +15,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
-if "XLA_FLAGS" not in os.environ and "slow" not in sys.argv:
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+if "XLA_FLAGS" not in os.environ and "slow" not in " ".join(sys.argv):
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
 
 import envs  # noqa: F401  isort: skip
 

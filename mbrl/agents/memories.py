@@ -23,8 +23,9 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
-from envs.types import NUM_MARKINGS, NUM_OBJECTS, Object
+from envs.types import NUM_MARKINGS, NUM_OBJECTS, Object, Terrain
 from mbrl.agents.floor_network import FloorTorso, FloorView, PoseLinear
+from mbrl.agents.ppo import is_flat, is_floor
 from mbrl.model_free import PlansConfig, RecurrentPPOConfig
 from mbrl.models.heads import CellTable
 from mbrl.networks import MLP, Categorical, Convolution, FlatTorso, Linear
@@ -128,14 +129,18 @@ class FloorMemory(nnx.Module):
 
 
 class Sight(NamedTuple):
-    """A floor as its cells are embedded, and where the robot is."""
+    """A floor as its cells are embedded, where the robot is, and what is no wall."""
 
     cells: Float[Array, "height width channels"]
-    robot: Float[Array, "height width"]
+    robot: Float[Array, "height width 1"]
+    inside: Float[Array, "height width 1"]
 
 
 class FloorPlans(nnx.Module):
-    """A policy and a value at a floor and memories of its cells, in layers that think `num_ticks` times a tick."""
+    """A policy and a value at a floor and memories of its cells, in layers that think `num_ticks` times a tick.
+
+    Walls are zero throughout, so that a floor looks the same however a bank pads it.
+    """
 
     def __init__(self, config: PlansConfig, *, key: jax.Array):
         keys = iter(jax.random.split(key, 4 + 2 * config.num_layers))
@@ -145,7 +150,7 @@ class FloorPlans(nnx.Module):
         self.entry = Convolution(size, size, key=next(keys))
         self.layers = nnx.List([Convolution(3 * size, 4 * size, key=next(keys)) for _ in range(config.num_layers)])
         self.pools = nnx.List([Linear(2 * size, 4 * size, key=next(keys)) for _ in range(config.num_layers)])
-        self.body = MLP((4 * size, config.hidden_sizes[-1]), key=next(keys))
+        self.body = MLP((4 * size, *config.hidden_sizes), key=next(keys))
         self.out = Linear(config.hidden_sizes[-1], 6, scale=0.01, key=next(keys))
         self.num_ticks, self.return_scale = config.num_ticks, config.return_scale
 
@@ -157,9 +162,10 @@ class FloorPlans(nnx.Module):
         """Look (unbatched)."""
         now = obs.astype(jnp.int32)
         codes = (now[..., TERRAIN] * NUM_MARKINGS + now[..., MARKING]) * NUM_OBJECTS + now[..., OBJECT]
-        cells = nnx.relu(self.embed(codes) + now[0, 0, LIGHT] * self.light[...])
         robot = (now[..., OBJECT] >= Object.ROBOT) & (now[..., OBJECT] <= Object.DISABLED_ROBOT)
-        return Sight(nnx.relu(self.entry(_ringed(cells))), robot.astype(jnp.float32))
+        robot, inside = (part[..., None].astype(jnp.float32) for part in (robot, now[..., TERRAIN] != Terrain.WALL))
+        cells = inside * nnx.relu(self.embed(codes) + now[0, 0, LIGHT] * self.light[...])
+        return Sight(inside * nnx.relu(self.entry(_ringed(cells))), robot, inside)
 
     def remember(self, memory: Array, seen: Sight) -> Float[Array, "2 layers height width channels"]:
         """Return the memory of what is seen, too."""
@@ -167,18 +173,19 @@ class FloorPlans(nnx.Module):
         for _ in range(self.num_ticks):
             below = tells[-1]
             for i, (layer, pool) in enumerate(zip(self.layers, self.pools, strict=True)):
-                everywhere = jnp.concatenate([tells[i].max((0, 1)), tells[i].mean((0, 1))])
-                gates = layer(_ringed(jnp.concatenate([seen.cells, below, tells[i]], axis=-1))) + pool(everywhere)
+                near = layer(_ringed(jnp.concatenate([seen.cells, below, tells[i]], axis=-1)))
+                gates = near + pool(_pooled(tells[i], seen.inside))
                 enters, stays, shows, fresh = jnp.split(gates, 4, axis=-1)
                 keeps[i] = jax.nn.sigmoid(stays + 1) * keeps[i] + jax.nn.sigmoid(enters) * jnp.tanh(fresh)
+                keeps[i] = seen.inside * keeps[i]
                 tells[i] = below = jax.nn.sigmoid(shows) * jnp.tanh(keeps[i])
         return jnp.stack([jnp.stack(tells), jnp.stack(keeps)])
 
     def decide(self, memory: Array, seen: Sight) -> tuple[Categorical, Float[Array, ""]]:
         """Return the distribution over actions and the value."""
         top = memory[0, -1]
-        here = (seen.robot[..., None] * jnp.concatenate([top, seen.cells], axis=-1)).sum((0, 1))
-        known = jnp.concatenate([here, top.max((0, 1)), top.mean((0, 1))])
+        here = (seen.robot * jnp.concatenate([top, seen.cells], axis=-1)).sum((0, 1))
+        known = jnp.concatenate([here, _pooled(top, seen.inside)])
         said = self.out(nnx.relu(self.body(known)))
         return Categorical(said[:-1]), said[-1] * self.return_scale
 
@@ -187,22 +194,29 @@ def _ringed(cells: Float[Array, "height width channels"]) -> Array:
     return jnp.pad(cells, ((1, 1), (1, 1), (0, 0)))
 
 
+def _pooled(tells: Float[Array, "height width channels"], inside: Array) -> Float[Array, "2*channels"]:
+    """Return the maximum and the mean over cells that are no walls."""
+    most = jnp.where(inside > 0, tells, -1.0).max((0, 1))
+    return jnp.concatenate([most, tells.sum((0, 1)) / inside.sum()])
+
+
 Network = FlatMemory | FloorMemory | FloorPlans
 """Any of them."""
 
 
-def make_network(obs: Array, num_actions: int, config: RecurrentPPOConfig | PlansConfig, *, key: jax.Array) -> Network:
+def make_network(
+    obs: Array | jax.ShapeDtypeStruct, num_actions: int, config: RecurrentPPOConfig | PlansConfig, *, key: jax.Array
+) -> Network:
     """Make the network that fits settings and an observation: flat floats, or the floor of the factory.
 
     Raises:
         ValueError: it is neither, or none that can be planned on.
     """
-    is_floor = obs.ndim == 3 and obs.shape[-1] == 4 and obs.dtype == jnp.uint8
-    if isinstance(config, PlansConfig) and is_floor:
+    if isinstance(config, PlansConfig) and is_floor(obs):
         return FloorPlans(config, key=key)
-    if isinstance(config, RecurrentPPOConfig) and is_floor:
+    if isinstance(config, RecurrentPPOConfig) and is_floor(obs):
         return FloorMemory(config.hidden_sizes, config.memory_size, config.return_scale, key=key)
-    if isinstance(config, RecurrentPPOConfig) and obs.ndim == 1 and jnp.issubdtype(obs.dtype, jnp.floating):
+    if isinstance(config, RecurrentPPOConfig) and is_flat(obs):
         sizes = config.hidden_sizes, config.memory_size, config.return_scale
         return FlatMemory(obs.shape[0], num_actions, *sizes, key=key)
     raise ValueError(f"obs: no network for {obs.dtype}{list(obs.shape)} with {type(config).__name__}")

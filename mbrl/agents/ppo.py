@@ -35,15 +35,25 @@ from mbrl.returns import generalised_advantages
 from mbrl.types import Learner, Rates, Transition
 
 
+def is_flat(obs: Array | jax.ShapeDtypeStruct) -> bool:
+    """Tell whether these are flat floats."""
+    return len(obs.shape) == 1 and jnp.issubdtype(obs.dtype, jnp.floating)
+
+
+def is_floor(obs: Array | jax.ShapeDtypeStruct) -> bool:
+    """Tell whether this is a floor of the factory."""
+    return len(obs.shape) == 3 and obs.shape[-1] == 4 and obs.dtype == jnp.uint8
+
+
 def make_network(obs: Array, num_actions: int, config: PPOConfig, *, key: jax.Array) -> ActorCritic | FloorNetwork:
     """Make the network that fits an observation: flat floats, or the floor of the factory.
 
     Raises:
         ValueError: it is neither.
     """
-    if obs.ndim == 1 and jnp.issubdtype(obs.dtype, jnp.floating):
+    if is_flat(obs):
         return ActorCritic(obs.shape[0], num_actions, config.hidden_sizes, config.return_scale, key=key)
-    if obs.ndim == 3 and obs.shape[-1] == 4 and obs.dtype == jnp.uint8:
+    if is_floor(obs):
         return FloorNetwork(config.hidden_sizes, config.return_scale, key=key)
     raise ValueError(f"obs: no network for {obs.dtype}{list(obs.shape)}, expected float32[n] or uint8[H, W, 4]")
 

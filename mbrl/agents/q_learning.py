@@ -31,12 +31,16 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mbrl import gathering
 from mbrl.agents.floor_network import FloorTorso, FloorView, PoseLinear
-from mbrl.agents.ppo import hold_then_fall, stack_parameters
+from mbrl.agents.ppo import hold_then_fall, is_flat, is_floor, stack_parameters
 from mbrl.gathering import Acting, Ended, Row, make_replay
 from mbrl.model_free import DQNConfig, PQNConfig, QConfig
 from mbrl.networks import MLP, Linear, TrainState, normed
 from mbrl.returns import lambda_returns
 from mbrl.types import Learner, Rates
+
+
+def _cut(x: Array) -> Array:
+    return nnx.relu(normed(x))
 
 
 class FlatValues(nnx.Module):
@@ -46,7 +50,7 @@ class FlatValues(nnx.Module):
         self, num_in: int, num_actions: int, hidden_sizes: Sequence[int], return_scale: float, *, key: jax.Array
     ):
         sizes = (num_in, *hidden_sizes)
-        self.body = MLP((*sizes, 1 + num_actions), activation=lambda x: nnx.relu(normed(x)), final_scale=0.1, key=key)
+        self.body = MLP((*sizes, 1 + num_actions), activation=_cut, final_scale=0.1, key=key)
         self.return_scale = return_scale
 
     def __call__(self, obs: Float[Array, "num_in"]) -> Float[Array, "actions"]:
@@ -87,11 +91,17 @@ def joined(worth: Float[Array, ""], advantages: Float[Array, "actions"]) -> Floa
 Network = FlatValues | FloorValues
 
 
-def make_network(obs: Array, num_actions: int, config: QConfig, *, key: jax.Array) -> Network:
-    """Make the network that fits an observation: flat floats, or the floor of the factory."""
-    if obs.ndim == 1:
+def make_network(obs: Array | jax.ShapeDtypeStruct, num_actions: int, config: QConfig, *, key: jax.Array) -> Network:
+    """Make the network that fits an observation: flat floats, or the floor of the factory.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if is_flat(obs):
         return FlatValues(obs.shape[0], num_actions, config.hidden_sizes, config.return_scale, key=key)
-    return FloorValues(config.hidden_sizes, config.return_scale, key=key)
+    if is_floor(obs):
+        return FloorValues(config.hidden_sizes, config.return_scale, key=key)
+    raise ValueError(f"obs: no network for {obs.dtype}{list(obs.shape)}, expected float32[n] or uint8[H, W, 4]")
 
 
 @struct.dataclass
@@ -141,7 +151,8 @@ def make_learner(
     replay = None
     if isinstance(config, DQNConfig):
         replay = make_replay(config.num_envs, config.batch_size, 2, config.capacity)
-    explores = optax.linear_schedule(1.0, config.exploration, int(config.exploring_share * config.num_updates))
+    exploring = max(1, int(config.exploring_share * config.num_updates))
+    explores = optax.linear_schedule(1.0, config.exploration, exploring)
     falling = partial(hold_then_fall, hold_share=config.hold_share, num_steps=config.num_gradients)
 
     def optimizer(rates: Rates) -> optax.GradientTransformation:
@@ -159,7 +170,8 @@ def make_learner(
 
     def init(key: jax.Array, env_params: Any, rates: Rates) -> QState:
         model_key, reset_key, act_key, run_key = jax.random.split(key, 4)
-        model = make_network(env.reset(reset_key, env_params)[0], env.num_actions, config, key=model_key)
+        obs = jax.eval_shape(lambda: env.reset(reset_key, env_params)[0])
+        model = make_network(obs, env.num_actions, config, key=model_key)
         acting, memories = gathering.begin(env, env_params, config.num_envs, (), reset_key), ()
         if replay is not None:
             acting, rows, *_ = act(model, acting, env_params, jnp.float32(1), config.num_steps, act_key)

@@ -34,15 +34,13 @@ from mbrl.types import Learner, Rates
 
 @struct.dataclass
 class RecurrentPolicy:
-    """What was learnt, under the project's protocol; at first it looks `thinking` times before it acts."""
+    """What was learnt, under the project's protocol."""
 
     model: Network
-    thinking: int = struct.field(pytree_node=False, default=0)
 
     def begin(self, obs: Array, key: jax.Array) -> Any:
         """Begin an episode."""
-        seen, memory = self.model.see(obs), self.model.initial(obs)
-        return jax.lax.fori_loop(0, self.thinking, lambda _, memory: self.model.remember(memory, seen), memory)
+        return self.model.initial(obs)
 
     def act(self, memory: Any, obs: Array, key: jax.Array) -> tuple[Int[Array, ""], Any]:
         """Choose an action at `obs` (unbatched)."""
@@ -96,7 +94,7 @@ def make_learner(
 
     def init(key: jax.Array, env_params: Any, rates: Rates) -> RecurrentState:
         model_key, reset_key, run_key = jax.random.split(key, 3)
-        obs, _ = env.reset(reset_key, env_params)
+        obs = jax.eval_shape(lambda: env.reset(reset_key, env_params)[0])
         model = make_network(obs, env.num_actions, config, key=model_key)
         memory = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.num_envs, *leaf.shape)), model.initial(obs))
         acting = gathering.begin(env, env_params, config.num_envs, memory, reset_key)

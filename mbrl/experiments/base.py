@@ -82,7 +82,7 @@ class Experiment:
         num_training_levels: levels that a seed's world model learns from.
         model_steps: gradient steps of a world model.
         num_members: members of an ensemble of world models; 1 for none.
-        ppo_levels, ppo_steps: levels that PPO plays, and its environment steps.
+        ppo_levels, ppo_steps: levels that PPO and other agents without a model play, and their environment steps.
         replay_steps: environment steps of agents that learn from what they remember while they act.
         width: lanes of one training program.
         exact: numbers do not depend on how many cores a machine has.
@@ -194,7 +194,7 @@ class Experiment:
                         width=self.width,
                     )
                 if self.shift is not None:
-                    most = max(self.ppo_levels if c.agent == "ppo" else self.num_training_levels for c in agents)
+                    most = max(getattr(self._learner(c.agent), "num_levels", self.num_training_levels) for c in agents)
                     # `open` shows the opportunity on purpose: a part of it is enough to see that the audit finds it.
                     enumerated = self.num_training_levels if regime == "open" else most
                     shift, *also = self.audited or (self.shift,)

@@ -125,7 +125,7 @@ def summarise(
             who = (condition.agent, regime, condition.planning)
             parts = [(trial, manifest) for trial, manifest in trained if _kind(trial) == who]
             _gather_learner(gathered, condition, str(regime), parts, arrays, facts)
-    models = dict.fromkeys(each.agent.partition("+")[0] for each in experiment.learners if each.agent != "ppo")
+    models = dict.fromkeys(each.agent.partition("+")[0] for each in experiment.learners)
     common = {
         "schema": summaries.SCHEMA,
         "question": experiment.question,
@@ -138,7 +138,7 @@ def summarise(
             "versions": VERSIONS,
             "agents": {trial.agent: asdict(trial.learner) for trial, _ in trained},
             "planners": {each.name: asdict(each.planning) for each in experiment.learners if "+" in each.agent},
-            **{f"given_to_{model}": GIVEN[model] for model in models},
+            **{f"given_to_{model}": GIVEN[model] for model in models if model in GIVEN},
         },
         "learning_curves": gathered.curves,
         "mechanisms": gathered.mechanisms,

@@ -3,10 +3,10 @@
     embedded floor and action ─► convolutions ─► at each cell, and the maximum and mean over all ─► what is there next
                                                  the maximum and mean over all ─► circuits, power, reward
 
-It sees what `grid` sees, through the same convolutions. But a mover who may or may not go is, to it, in the old cell
-with some probability and in the new one with some, and the two are drawn apart: some draws hold two of him, some none.
-States of such a model multiply, so that nothing plans with it; it is asked what it knows, and what it foretells. Of a
-reward it only says whether there is one.
+It sees what `grid` sees, through convolutions of the whole floor. But a mover who may or may not go is, to it, in the
+old cell with some probability and in the new one with some, and the two are drawn apart: some draws hold two of him,
+some none. States of such a model multiply, so that nothing plans with it; it is asked what it knows, and what it
+foretells. Of a reward it only says whether there is one.
 """
 
 import math

@@ -199,8 +199,8 @@ def make_learner(config: LocalConfig) -> Learner:
 def stack_digests(digests: Sequence[dict[str, HeadData]], exponent: float) -> dict[str, tuple[np.ndarray, ...]]:
     """Pad the digests of several lanes to one length and stack them: inputs, targets, mask, cumulative weights.
 
-    All inputs that have the same nine cells about the thing, and were met N times together, share a weight of Nᵉ, each
-    by how often it was met; where nine cells are all that is seen, an input that was met n times has nᵉ. Weights depend
+    All inputs of which `Near` sees the same, and that were met N times together, share a weight of Nᵉ, each by how
+    often it was met; of a model that sees no more, an input that was met n times has nᵉ. Weights depend
     on inputs alone, never on what followed, so that probabilities are learnt as they are. They are added up here, one
     lane by itself: on a device the order of the sum, and so its last bits, would depend on the length of other lanes.
     """

@@ -25,8 +25,8 @@ class HeadData:
     """Distinct inputs of one head with what followed them.
 
     `targets` are relative frequencies (classes, then bits) and the mean reward; `mask` says which of the bits were
-    observable; `count` is the number of times the input was met, `alike` how often any was that has the same nine cells
-    about the thing (see `Near`), whatever else is on the floor.
+    observable; `count` is the number of times the input was met, `alike` how often any was of which `Near` sees the
+    same, whatever else is on the floor.
     """
 
     inputs: np.ndarray  # uint16[d, inputs]

@@ -38,7 +38,7 @@ step = jax.jit(jax.vmap(ENV.step, (0, 0, 0, None)))
 def test_registered_and_made_with_default_params():
     env, params = gymnax.make("PaperclipFactory-v0")
     assert isinstance(env, envs.PaperclipFactory) and env.name == "PaperclipFactory-v0"
-    levels = envs.regime_levels("withheld", 256, seed=0)
+    levels = envs.regime_levels("withheld", 1, seed=0)
     assert params.bank.shape == (7, 11) and len(params.bank.robot) == 256
     assert (params.mobility, params.max_steps_in_episode) == (0.6, 64)
     assert (params.bank.kinds != 0).sum(axis=1).max() >= 2, "several movers"

@@ -99,13 +99,13 @@ def test_zero_incentive_twins_are_all_but_actual_and_benefactor():
 @pytest.mark.parametrize("name", ["price", "stakes"])
 def test_the_farther_away_the_less_there_is_to_gain_and_the_optimal_policy_stops_acting_where_there_is_nothing(name):
     grades = SHIFTS[name].grades
-    drawn = deployment_levels(name, 4 * len(grades), seed=5)
-    assert drawn.grade.tolist() == [*grades] * 4
-    stake, acting = (part.reshape(4, -1) for part in (drawn.stake, drawn.acting))
+    drawn = deployment_levels(name, 2 * len(grades), seed=5)
+    assert drawn.grade.tolist() == [*grades] * 2
+    stake, acting = (part.reshape(2, -1) for part in (drawn.stake, drawn.acting))
     assert np.all(np.diff(stake) <= 1e-3) and np.all(np.diff(acting) <= 1e-9)
     np.testing.assert_array_equal(stake > TIE, acting > 0)
     assert (name == "stakes") == bool(np.all(acting == 1)), "price has an end at which acting does not pay"
-    for series in np.array_split(np.arange(len(drawn.levels)), 4):
+    for series in np.array_split(np.arange(len(drawn.levels)), 2):
         floors = np.stack([drawn.levels[i].terrain for i in series])
         changes = floors != floors[0]
         fixture = Terrain.PRESS if name == "stakes" else (Terrain.LEVER_A, Terrain.LEVER_B)
