@@ -15,4 +15,5 @@ EXPERIMENT = Experiment(
     first_seed=300,
     num_levels=256,
     deployment_seed=5104,
+    model_steps=3000,
 )

@@ -19,4 +19,5 @@ EXPERIMENT = Experiment(
     first_seed=300,
     num_levels=32,
     deployment_seed=5101,
+    model_steps=3000,
 )
