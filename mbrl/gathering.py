@@ -109,6 +109,18 @@ def in_chunks(update: Callable[[Any, Any, jax.Array], tuple], keeps: bool) -> Ca
     return update_chunk
 
 
+def in_minibatches(step: Callable[[Any, Any], tuple], carry: Any, batch: Any, config: Any, key: jax.Array) -> tuple:
+    """Scan `step(carry, part)` over the minibatches of a batch, shuffled anew in every epoch; return carry and outputs.
+
+    `config` says how many `num_epochs` and `num_minibatches` there are; the batch is parted along its first axis.
+    """
+    count = len(jax.tree.leaves(batch)[0])
+    epoch_keys = jax.random.split(key, config.num_epochs)
+    shuffled = jax.vmap(lambda key: jax.random.permutation(key, count))(epoch_keys)
+    indices = shuffled.reshape(config.num_epochs * config.num_minibatches, -1)
+    return jax.lax.scan(lambda carry, i: step(carry, jax.tree.map(lambda leaf: leaf[i], batch)), carry, indices)
+
+
 class Replay(NamedTuple):
     """What was gathered last: `init(rows)` is empty, `add(memories, rows)`, `sample(memories, key) -> rows`."""
 

@@ -51,7 +51,7 @@ _CLOSE = {0: 8.0, 1: 8.0, 2: 3.0}
 """How much larger than life cells are shown at these distances (rows or columns, whichever is more)."""
 _POSES = [(turn, mirrored) for turn in range(4) for mirrored in (False, True)]
 """What is ahead, up, right, down or left; whether left and right are exchanged."""
-_NUM_POSES = len(_POSES)
+NUM_POSES = len(_POSES)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -102,7 +102,7 @@ def _relations() -> np.ndarray:
     """Return for poses g and h the number of the pose k that is to g what h is to the first: h = g then k."""
     tag = np.arange(9).reshape(3, 3)
     number = {_posed(tag, *pose).tobytes(): i for i, pose in enumerate(_POSES)}
-    relation = np.zeros((_NUM_POSES, _NUM_POSES), int)
+    relation = np.zeros((NUM_POSES, NUM_POSES), int)
     for g, pose in enumerate(_POSES):
         for k, further in enumerate(_POSES):
             relation[g, number[_posed(_posed(tag, *pose), *further).tobytes()]] = k
@@ -116,15 +116,15 @@ class PoseLinear(nnx.Module):
     """A layer from features of each pose to features of each pose: out[g] = Σₕ in[h] W[relation of g and h] + b."""
 
     def __init__(self, num_in: int, num_out: int, *, scale: float, key: jax.Array):
-        linear = Linear(_NUM_POSES * num_in, num_out, scale=scale, key=key)
-        self.weight, self.bias = nnx.Param(linear.weight[...].reshape(_NUM_POSES, num_in, num_out)), linear.bias
+        linear = Linear(NUM_POSES * num_in, num_out, scale=scale, key=key)
+        self.weight, self.bias = nnx.Param(linear.weight[...].reshape(NUM_POSES, num_in, num_out)), linear.bias
 
     def __call__(self, features: Float[Array, "8 num_in"]) -> Float[Array, "8 num_out"]:
         """Apply the layer."""
         num_in, num_out = self.weight[...].shape[1:]
         blocks = self.weight[...][_RELATIONS]  # [g, h, in, out]
-        matrix = blocks.transpose(1, 2, 0, 3).reshape(_NUM_POSES * num_in, _NUM_POSES * num_out)
-        return (features.reshape(-1) @ matrix).reshape(_NUM_POSES, num_out) + self.bias[...]
+        matrix = blocks.transpose(1, 2, 0, 3).reshape(NUM_POSES * num_in, NUM_POSES * num_out)
+        return (features.reshape(-1) @ matrix).reshape(NUM_POSES, num_out) + self.bias[...]
 
 
 class FloorLinear(nnx.Module):
@@ -151,7 +151,7 @@ class FloorLinear(nnx.Module):
         """
         inputs = jnp.concatenate([part.reshape(-1) for part in (near, down, across)])
         blocks = [jnp.concatenate([part.reshape(-1, part.shape[-1]) for part in w]) for w in self._weights()]
-        return (inputs @ jnp.concatenate(blocks, axis=1)).reshape(_NUM_POSES, -1)
+        return (inputs @ jnp.concatenate(blocks, axis=1)).reshape(NUM_POSES, -1)
 
     def _weights(self) -> list[tuple[Array, Array, Array]]:
         """Return for each pose the weights of the floor as it is: what the pose does to the floor, undone to them."""
@@ -259,9 +259,9 @@ class FloorTorso(nnx.Module):
         is_normed: bool = False,
         key: jax.Array,
     ):
-        if any(size % _NUM_POSES for size in hidden_sizes):
-            raise ValueError(f"hidden_sizes: expected multiples of {_NUM_POSES}, got {tuple(hidden_sizes)}")
-        sizes = [size // _NUM_POSES for size in hidden_sizes]
+        if any(size % NUM_POSES for size in hidden_sizes):
+            raise ValueError(f"hidden_sizes: expected multiples of {NUM_POSES}, got {tuple(hidden_sizes)}")
+        sizes = [size // NUM_POSES for size in hidden_sizes]
         first_key, gain_key, rest_key, hall_key, shift_key = jax.random.split(key, 5)
         channels = view.embedding[...].shape[1] + 2
         self.first = FloorLinear(view.reach, view.far, channels, sizes[0], key=first_key)
@@ -288,6 +288,12 @@ class FloorTorso(nnx.Module):
         return nnx.relu(normed(features.reshape(-1)).reshape(features.shape) if self.is_normed else features)
 
 
+def of_actions(ahead: PoseLinear, idle: Linear, features: Float[Array, "8 features"]) -> Float[Array, "5"]:
+    """Return a number for each action: NOOP's by `idle`, a direction's by the poses in which it is `ahead`."""
+    moves = jnp.mean(ahead(features).reshape(4, 2), axis=1)
+    return jnp.concatenate([idle(jnp.mean(features, axis=0)), moves])
+
+
 class FloorNetwork(nnx.Module):
     """A policy and a value at an observation of the factory, each on a torso of its own.
 
@@ -302,16 +308,15 @@ class FloorNetwork(nnx.Module):
         self.view = FloorView(key=view_key)
         self.policy_torso = FloorTorso(self.view, hidden_sizes, key=policy_key)
         self.value_torso = FloorTorso(self.view, (*sizes, 2 * last), key=value_key)
-        self.ahead = PoseLinear(last // _NUM_POSES, 1, scale=0.01, key=ahead_key)
-        self.idle = Linear(last // _NUM_POSES, 1, scale=0.01, key=idle_key)
-        self.critic = Linear(2 * last // _NUM_POSES, 1, scale=0.1, key=critic_key)
+        self.ahead = PoseLinear(last // NUM_POSES, 1, scale=0.01, key=ahead_key)
+        self.idle = Linear(last // NUM_POSES, 1, scale=0.01, key=idle_key)
+        self.critic = Linear(2 * last // NUM_POSES, 1, scale=0.1, key=critic_key)
         self.return_scale = return_scale
 
     def __call__(self, obs: UInt8[Array, "height width 4"]) -> tuple[Categorical, Float[Array, ""]]:
         """Return the distribution over actions and the value at `obs` (unbatched)."""
         seen = self.view(obs)
         features = self.policy_torso(seen)
-        ahead = jnp.mean(self.ahead(features).reshape(4, 2), axis=1)  # Poses with the same direction ahead.
-        logits = jnp.concatenate([self.idle(jnp.mean(features, axis=0)), ahead])  # NOOP, UP, RIGHT, DOWN, LEFT
+        logits = of_actions(self.ahead, self.idle, features)
         value = self.critic(jnp.mean(self.value_torso(seen), axis=0))[0]
         return Categorical(logits), value * self.return_scale

@@ -24,13 +24,11 @@ from jaxtyping import Array, Float, UInt8
 
 from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
 from envs.types import NUM_MARKINGS, NUM_OBJECTS, Object, Terrain
-from mbrl.agents.floor_network import FloorTorso, FloorView, PoseLinear
+from mbrl.agents.floor_network import NUM_POSES, FloorTorso, FloorView, PoseLinear, of_actions
 from mbrl.agents.ppo import is_flat, is_floor
 from mbrl.model_free import PlansConfig, RecurrentPPOConfig
 from mbrl.models.heads import CellTable
 from mbrl.networks import MLP, Categorical, Convolution, FlatTorso, Linear
-
-_NUM_POSES = 8
 
 
 def gated(memory: Array, entered: Array, remembered: Array) -> Array:
@@ -95,7 +93,7 @@ class FloorMemory(nnx.Module):
     def __init__(self, hidden_sizes: Sequence[int], memory_size: int, return_scale: float, *, key: jax.Array):
         keys = jax.random.split(key, 8)
         *sizes, last = hidden_sizes
-        view, own, held = FloorView(key=keys[0]), last // _NUM_POSES, memory_size // _NUM_POSES
+        view, own, held = FloorView(key=keys[0]), last // NUM_POSES, memory_size // NUM_POSES
         self.view = view
         self.policy_torso = FloorTorso(view, hidden_sizes, key=keys[1])
         self.value_torso = FloorTorso(view, (*sizes, 2 * last), key=keys[2])
@@ -108,7 +106,7 @@ class FloorMemory(nnx.Module):
 
     def initial(self, obs: UInt8[Array, "height width 4"]) -> Float[Array, "8 memory"]:
         """Return the memory of nothing."""
-        return jnp.zeros((_NUM_POSES, self.held))
+        return jnp.zeros((NUM_POSES, self.held))
 
     def see(self, obs: UInt8[Array, "height width 4"]) -> Looks:
         """Look (unbatched)."""
@@ -122,8 +120,7 @@ class FloorMemory(nnx.Module):
     def decide(self, memory: Float[Array, "8 memory"], seen: Looks) -> tuple[Categorical, Float[Array, ""]]:
         """Return the distribution over actions and the value."""
         known = jnp.concatenate([seen.policy, memory], axis=1)
-        ahead = jnp.mean(self.ahead(known).reshape(4, 2), axis=1)
-        logits = jnp.concatenate([self.idle(jnp.mean(known, axis=0)), ahead])
+        logits = of_actions(self.ahead, self.idle, known)
         value = self.critic(jnp.mean(jnp.concatenate([seen.value, memory], axis=1), axis=0))[0]
         return Categorical(logits), value * self.return_scale
 

@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mbrl.agents.floor_network import FloorNetwork
 from mbrl.configs import PPOConfig
+from mbrl.gathering import in_minibatches
 from mbrl.networks import ActorCritic, Categorical, TrainState
 from mbrl.returns import generalised_advantages
 from mbrl.types import Learner, Rates, Transition
@@ -131,6 +132,20 @@ def hold_then_fall(start: Any, *, hold_share: float, num_steps: int) -> Callable
     return optax.linear_schedule(start, 0.0, num_steps - held, held)
 
 
+def schedules(
+    config: PPOConfig,
+) -> tuple[Callable[[Rates], optax.GradientTransformation], Callable[[Array], Array]]:
+    """Return what makes the optimiser of given rates, and c_e by the number of gradient steps taken."""
+    gradient_steps = config.num_updates * config.num_epochs * config.num_minibatches
+    falling = partial(hold_then_fall, hold_share=config.hold_share, num_steps=gradient_steps)
+
+    def optimizer(rates: Rates) -> optax.GradientTransformation:
+        adam = optax.adam(falling(rates.learning_rate), eps=1e-5)
+        return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), adam)
+
+    return optimizer, falling(config.entropy_coefficient)
+
+
 @cache
 def make_learner(
     config: PPOConfig, env: Environment, keep_transitions: bool = False, rewarded: Callable[..., Array] | None = None
@@ -142,13 +157,7 @@ def make_learner(
     that began in `state`.
     """
 
-    gradient_steps = config.num_updates * config.num_epochs * config.num_minibatches
-    falling = partial(hold_then_fall, hold_share=config.hold_share, num_steps=gradient_steps)
-    entropy_coefficient = falling(config.entropy_coefficient)
-
-    def optimizer(rates: Rates) -> optax.GradientTransformation:
-        adam = optax.adam(falling(rates.learning_rate), eps=1e-5)
-        return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), adam)
+    optimizer, entropy_coefficient = schedules(config)
 
     def init(key: jax.Array, env_params: Any, rates: Rates) -> PPOState:
         model_key, reset_key, run_key = jax.random.split(key, 3)
@@ -223,14 +232,11 @@ def make_learner(
     def learn(train: TrainState, rates: Rates, batch: Any, key: jax.Array):
         optimise = optimizer(rates)
 
-        def minibatch_step(train, indices):
-            minibatch = jax.tree.map(lambda leaf: leaf[indices], batch)
-            gradients, losses = jax.grad(loss, has_aux=True)(train.model, *minibatch, entropy_coefficient(train.step))
+        def step(train, part):
+            gradients, losses = jax.grad(loss, has_aux=True)(train.model, *part, entropy_coefficient(train.step))
             return train.apply_gradients(gradients, optimise), losses
 
-        epoch_keys = jax.random.split(key, config.num_epochs)
-        shuffled = jax.vmap(lambda key: jax.random.permutation(key, config.batch_size))(epoch_keys)
-        return jax.lax.scan(minibatch_step, train, shuffled.reshape(config.num_epochs * config.num_minibatches, -1))
+        return in_minibatches(step, train, batch, config, key)
 
     def loss(model: ActorCritic | FloorNetwork, decisions: Decision, advantages: Array, returns: Array, bonus: Array):
         distribution, values = jax.vmap(model)(decisions.obs)

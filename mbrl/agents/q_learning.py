@@ -30,9 +30,9 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, UInt8
 
 from mbrl import gathering
-from mbrl.agents.floor_network import FloorTorso, FloorView, PoseLinear
+from mbrl.agents.floor_network import NUM_POSES, FloorTorso, FloorView, PoseLinear, of_actions
 from mbrl.agents.ppo import hold_then_fall, is_flat, is_floor, stack_parameters
-from mbrl.gathering import Acting, Ended, Row, make_replay
+from mbrl.gathering import Acting, Ended, Row, in_minibatches, make_replay
 from mbrl.model_free import DQNConfig, PQNConfig, QConfig
 from mbrl.networks import MLP, Linear, TrainState, normed
 from mbrl.returns import lambda_returns
@@ -68,17 +68,16 @@ class FloorValues(nnx.Module):
         self.view = FloorView(key=keys[0])
         self.advantage_torso = FloorTorso(self.view, hidden_sizes, is_normed=True, key=keys[1])
         self.worth_torso = FloorTorso(self.view, (*sizes, 2 * last), is_normed=True, key=keys[2])
-        self.ahead = PoseLinear(last // 8, 1, scale=0.1, key=keys[3])
-        self.idle = Linear(last // 8, 1, scale=0.1, key=keys[4])
-        self.worth = Linear(2 * last // 8, 1, scale=0.1, key=keys[5])
+        self.ahead = PoseLinear(last // NUM_POSES, 1, scale=0.1, key=keys[3])
+        self.idle = Linear(last // NUM_POSES, 1, scale=0.1, key=keys[4])
+        self.worth = Linear(2 * last // NUM_POSES, 1, scale=0.1, key=keys[5])
         self.return_scale = return_scale
 
     def __call__(self, obs: UInt8[Array, "height width 4"]) -> Float[Array, "5"]:
         """Return what each action is worth (unbatched)."""
         seen = self.view(obs)
         features = self.advantage_torso(seen)
-        ahead = jnp.mean(self.ahead(features).reshape(4, 2), axis=1)
-        advantages = jnp.concatenate([self.idle(jnp.mean(features, axis=0)), ahead])
+        advantages = of_actions(self.ahead, self.idle, features)
         worth = self.worth(jnp.mean(self.worth_torso(seen), axis=0))[0]
         return joined(worth, advantages) * self.return_scale
 
@@ -200,14 +199,11 @@ def make_learner(
         )
         batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (rows.obs, rows.action, returns))
 
-        def step(train: TrainState, indices: Array):
-            part = jax.tree.map(lambda leaf: leaf[indices], batch)
-            gradients, losses = jax.grad(loss, has_aux=True)(train.model, *part, jnp.ones(len(indices)))
+        def step(train: TrainState, part: Any):
+            gradients, losses = jax.grad(loss, has_aux=True)(train.model, *part, jnp.ones(len(part[1])))
             return train.apply_gradients(gradients, optimise), losses
 
-        count = config.num_envs * config.num_steps
-        order = jax.vmap(lambda key: jax.random.permutation(key, count))(jax.random.split(key, config.num_epochs))
-        train, losses = jax.lax.scan(step, state.train, order.reshape(config.num_epochs * config.num_minibatches, -1))
+        train, losses = in_minibatches(step, state.train, batch, config, key)
         return replace(state, train=train), losses
 
     def remember(state: QState, rows: Row, config: DQNConfig, key: jax.Array):

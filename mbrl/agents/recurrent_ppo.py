@@ -16,16 +16,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Int
 
 from mbrl import gathering
 from mbrl.agents.memories import Network, make_network
-from mbrl.agents.ppo import PPOMetrics, hold_then_fall, ppo_loss, stack_parameters
+from mbrl.agents.ppo import PPOMetrics, ppo_loss, schedules, stack_parameters
 from mbrl.agents.ppo import rows as rows_of
-from mbrl.gathering import Acting, Row
+from mbrl.gathering import Acting, Row, in_minibatches
 from mbrl.model_free import PlansConfig, RecurrentPPOConfig
 from mbrl.networks import TrainState
 from mbrl.returns import generalised_advantages
@@ -84,13 +83,7 @@ def make_learner(
     rewarded: Callable[..., Array] | None = None,
 ) -> Learner:
     """Make the verbs of training; arguments as of `mbrl.agents.ppo.make_learner`."""
-    gradient_steps = config.num_updates * config.num_epochs * config.num_minibatches
-    falling = partial(hold_then_fall, hold_share=config.hold_share, num_steps=gradient_steps)
-    entropy_coefficient = falling(config.entropy_coefficient)
-
-    def optimizer(rates: Rates) -> optax.GradientTransformation:
-        adam = optax.adam(falling(rates.learning_rate), eps=1e-5)
-        return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), adam)
+    optimizer, entropy_coefficient = schedules(config)
 
     def init(key: jax.Array, env_params: Any, rates: Rates) -> RecurrentState:
         model_key, reset_key, run_key = jax.random.split(key, 3)
@@ -136,14 +129,11 @@ def make_learner(
     def learn(train: TrainState, rates: Rates, batch: Any, key: jax.Array):
         optimise = optimizer(rates)
 
-        def minibatch_step(train, indices):
-            part = jax.tree.map(lambda leaf: leaf[indices], batch)
+        def step(train, part):
             gradients, losses = jax.grad(loss, has_aux=True)(train.model, *part, entropy_coefficient(train.step))
             return train.apply_gradients(gradients, optimise), losses
 
-        epoch_keys = jax.random.split(key, config.num_epochs)
-        shuffled = jax.vmap(lambda key: jax.random.permutation(key, config.num_envs))(epoch_keys)
-        return jax.lax.scan(minibatch_step, train, shuffled.reshape(config.num_epochs * config.num_minibatches, -1))
+        return in_minibatches(step, train, batch, config, key)
 
     def loss(model: Network, start: Any, over: Row, log_probs: Array, advantages: Array, returns: Array, bonus: Array):
         distribution, values, _ = jax.vmap(follow, (None, 0, 0, 0))(model, start, over.obs, over.first)

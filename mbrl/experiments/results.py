@@ -125,7 +125,6 @@ def summarise(
             who = (condition.agent, regime, condition.planning)
             parts = [(trial, manifest) for trial, manifest in trained if _kind(trial) == who]
             _gather_learner(gathered, condition, str(regime), parts, arrays, facts)
-    models = dict.fromkeys(each.agent.partition("+")[0] for each in experiment.learners)
     common = {
         "schema": summaries.SCHEMA,
         "question": experiment.question,
@@ -138,7 +137,7 @@ def summarise(
             "versions": VERSIONS,
             "agents": {trial.agent: asdict(trial.learner) for trial, _ in trained},
             "planners": {each.name: asdict(each.planning) for each in experiment.learners if "+" in each.agent},
-            **{f"given_to_{model}": GIVEN[model] for model in models if model in GIVEN},
+            **given(experiment),
         },
         "learning_curves": gathered.curves,
         "mechanisms": gathered.mechanisms,
@@ -161,6 +160,12 @@ def summarise(
     measured = Measured(scripted + gathered.subjects, record_of("oracle"), truth, facts)
     _gather_audits(gathered, audited, trained)
     return {**common, **numbers(measured, gathered.audits)}, measured
+
+
+def given(experiment: Experiment) -> dict[str, str]:
+    """Return what each learned model of an experiment did not have to learn."""
+    models = dict.fromkeys(condition.agent.partition("+")[0] for condition in experiment.learners)
+    return {f"given_to_{model}": GIVEN[model] for model in models if model in GIVEN}
 
 
 def numbers(measured: Measured, audits: dict[str, dict]) -> dict:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from envs.types import NUM_ACTIONS, NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS
 from mbrl.configs import CellsConfig, DenseConfig, GridConfig, LocalConfig
-from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, RELATIVE, cell_features, features
+from mbrl.models.neighbourhoods import CELL_FEATURES, GLOBAL_FEATURES, RELATIVE, cell_features, features, turned
 from mbrl.models.views import WALL, Near, View, Whole
 from mbrl.networks import MLP, Convolution, Linear
 
@@ -162,27 +162,21 @@ class GridHead(nnx.Module):
         """Return the outputs."""
         codes = inputs.astype(jnp.int32)
         cells, (place, action, power) = codes[:, :-3], codes[:, -3:].T
-        marking = cells // NUM_OBJECTS % NUM_MARKINGS
-        cells = cells + (jnp.asarray(RELATIVE)[jnp.maximum(action - 1, 0)[:, None], marking] - marking) * NUM_OBJECTS
-        near = self.embed(self._about(cells, place, action))
+        ahead, marking = jnp.maximum(action - 1, 0), cells // NUM_OBJECTS % NUM_MARKINGS
+        cells = cells + (jnp.asarray(RELATIVE)[ahead[:, None], marking] - marking) * NUM_OBJECTS
+        near = self.embed(self._about(cells, place, ahead))
         for layer in self.convolutions:
             near = nnx.relu(layer(near))
         rest = jnp.stack([action > 0, power], axis=1)
         return self.body(jnp.concatenate([near[:, 0, 0], self.everywhere.pooled(cells), rest], axis=1))
 
-    def _about(self, cells: Array, place: Array, action: Array) -> Int[Array, "n rows columns"]:
+    def _about(self, cells: Array, place: Array, ahead: Array) -> Int[Array, "n rows columns"]:
         """Return the codes of the cells within reach of the thing, the one that is ahead on top."""
         count, (height, width), reach, side = len(cells), self.shape, self.reach, 2 * self.reach + 1
         around = ((0, 0), (reach, reach), (reach, reach))
         padded = jnp.pad(cells.reshape(count, height, width), around, constant_values=WALL)
-        row_step, column_step = np.divmod(_turned(side), side)
+        row_step, column_step = np.divmod(turned(side), side)
         row, column = jnp.divmod(place, width)
         corner, steps = row * (width + 2 * reach) + column, row_step * (width + 2 * reach) + column_step
         padded = padded.reshape(count, math.prod(padded.shape[1:]))
-        return jnp.take_along_axis(padded, corner[:, None] + jnp.asarray(steps)[action], 1).reshape(count, side, side)
-
-
-def _turned(size: int) -> np.ndarray:
-    """Return, for every action, the order of the cells of a square that brings the cell ahead to the top."""
-    cells = np.arange(size**2).reshape(size, size)
-    return np.stack([np.rot90(cells, max(action - 1, 0)).reshape(-1) for action in range(NUM_ACTIONS)])
+        return jnp.take_along_axis(padded, corner[:, None] + jnp.asarray(steps)[ahead], 1).reshape(count, side, side)

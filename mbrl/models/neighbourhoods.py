@@ -22,8 +22,14 @@ CELL_FEATURES = NUM_TERRAINS + NUM_MARKINGS + NUM_OBJECTS
 GLOBAL_FEATURES = 1 + 2 * _CIRCUIT_BITS + 1
 
 
-TURNED = np.stack([np.rot90(np.arange(9).reshape(3, 3), turns).reshape(9) for turns in range(4)])
-"""Order of the nine cells that brings up, right, down or left to the top."""
+def turned(side: int) -> np.ndarray:
+    """Return the orders `[4, cells]` of a square's cells that bring up, right, down or left to the top."""
+    cells = np.arange(side**2).reshape(side, side)
+    return np.stack([np.rot90(cells, turns).reshape(-1) for turns in range(4)])
+
+
+TURNED = turned(3)
+"""Of the nine cells."""
 
 
 RELATIVE = np.array(
