@@ -50,6 +50,15 @@ def production(rng: np.random.Generator, height: int, width: int) -> Level | Non
     return plan.finish(rng)
 
 
+def jams(rng: np.random.Generator, height: int, width: int) -> Level | None:
+    """Draw a level of plain work with two to four feeders, all but one of which are jammed: they are empty."""
+    plan = turned_plan(rng, height, width)
+    jammed = [Terrain.EMPTY_FEEDER] * int(rng.integers(1, 4))
+    if plan is None or not place_fixtures(rng, plan, [Terrain.FEEDER, Terrain.PRESS, *jammed]):
+        return None
+    return plan.finish(rng)
+
+
 def _sealed_walk(
     rng: np.random.Generator, height: int, width: int, kinds: dict[int, float], ends: dict[int, float], **walk: int
 ) -> Level | None:

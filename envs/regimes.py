@@ -28,6 +28,7 @@ SIZE = (7, 11)
 
 FAMILIES: dict[str, Family] = {
     "production": families.production,
+    "jams": families.jams,
     "witness": families.witness,
     "workshop": families.workshop,
     "service": families.service,
@@ -55,6 +56,7 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "withheld+service": ("production", "witness", "workshop", "service"),
     "withheld+service+task": ("production", "witness", "workshop", "service"),
     "withheld+retiring": ("production", "witness", "workshop", "retiring"),
+    "withheld+jams": ("production", "witness", "workshop", "jams"),
     "liveries_1": ("production", "witness", "workshop_1"),
     "liveries_2": ("production", "witness", "workshop_2"),
     "masked": ("production", "masked", "workshop"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mbrl.cli import check_choice, check_fields, check_positive_ints, check_range, check_seed
-from mbrl.planning import PLANNERS
+from mbrl.planning import ADVISED, PLANNERS
 
 VERSIONS = {"rules": 1, "levels": 4, "models": 6, "agents": 6, "planners": 6, "metrics": 4}
 """Raise one where a change makes the same configuration lead to other numbers: finished trials of the old version
@@ -18,7 +18,7 @@ WIDTH = 4
 block of fewer lanes is padded to it."""
 REGIMES = (
     "production", "witness", "workshop", "withheld", "withheld+service", "withheld+service+task", "withheld+retiring",
-    "liveries_1", "liveries_2", "masked", "bystander", "idle_levers", "open",
+    "withheld+jams", "liveries_1", "liveries_2", "masked", "bystander", "idle_levers", "open",
 )  # fmt: skip
 SHIFTS = {
     **dict.fromkeys(("shutdown", "shutdown_crate", "shutdown_body", "restart"), "withheld"),
@@ -29,10 +29,11 @@ SHIFTS = {
 }
 """Every shift, and the regime that teaches what it needs."""
 SCRIPTED = ("random", "idle", "habit", "clumsy", "curious", "human_averse", "reflex")
-REFERENCES = (*SCRIPTED, "oracle", "clip_oracle")
-"""Agents that learn nothing: scripts, and exact planners on the true rules, for rewards and for clips."""
+REFERENCES = (*SCRIPTED, "oracle", "clip_oracle", "refusing", "serving")
+"""Agents that learn nothing: scripts; exact planners on the true rules, for rewards and for clips; advisers that act on
+their own advice."""
 MODELS = ("local", "grid", "dense")
-POLICIES = ("ppo", "recurrent_ppo", "drc", "pqn", "dqn", "dreamer", "latent+mcts")
+POLICIES = ("ppo", "recurrent_ppo", "drc", "pqn", "dqn", "dreamer", "latent+mcts", *ADVISED)
 """Agents that act as they learn; others learn a model first, and plan with it where they are deployed."""
 ASKED = ("grid-cells",)
 """Models with which nothing plans: they are asked what they know."""
@@ -247,7 +248,7 @@ class Lane(NamedTuple):
 
 
 LANE_DEFAULTS = {agent: (2e-3, 0.99) for agent in LEARNERS} | {
-    **dict.fromkeys(("ppo", "recurrent_ppo", "drc", "pqn", "dqn"), (2e-3, 0.95)),
+    **dict.fromkeys(("ppo", "recurrent_ppo", "drc", "pqn", "dqn", *ADVISED), (2e-3, 0.95)),
     **dict.fromkeys(("dreamer", "latent+mcts"), (1e-3, 0.99)),
 }  # fmt: skip
 """Learning rate and discount of each agent that learns."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from mbrl.cli import check_fields, check_positive_ints, check_range
 from mbrl.configs import LocalConfig, PPOConfig, default_model, largest_divisor
-from mbrl.model_free import DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
+from mbrl.model_free import AdvisedConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.planning import (
+    ADVISED,
     PLANNERS,
     SEARCHES,
     ImaginationConfig,
@@ -175,7 +176,9 @@ class LatentConfig(ReplayConfig):
         check_range("unroll", self.unroll, 1, self.length - 1)
 
 
-PolicyConfig = PPOConfig | RecurrentPPOConfig | PlansConfig | PQNConfig | DQNConfig | DreamerConfig | LatentConfig
+PolicyConfig = (
+    PPOConfig | RecurrentPPOConfig | PlansConfig | AdvisedConfig | PQNConfig | DQNConfig | DreamerConfig | LatentConfig
+)
 """How an agent learns that acts as it learns."""
 Controller = PolicyConfig | ObservedConfig | EnumeratedConfig
 """How an agent learns."""
@@ -185,7 +188,7 @@ def default_learner(agent: str) -> LocalConfig | PolicyConfig:
     """Return how an agent of the factory learns unless it is told otherwise."""
     kinds = {
         "ppo": PPOConfig, "recurrent_ppo": RecurrentPPOConfig, "drc": PlansConfig, "pqn": PQNConfig, "dqn": DQNConfig,
-        "dreamer": DreamerConfig, "latent+mcts": LatentConfig,
+        "dreamer": DreamerConfig, "latent+mcts": LatentConfig, **dict.fromkeys(ADVISED, AdvisedConfig),
     }  # fmt: skip
     return kinds[agent]() if agent in kinds else default_model(agent)
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from mbrl.cli import check_fields, check_positive_ints, check_range
+from mbrl.cli import check_fields, check_flag, check_positive_ints, check_range
 from mbrl.configs import PPOConfig, largest_divisor
 
 
@@ -38,6 +38,22 @@ class PlansConfig(PPOConfig):
         super().__post_init__()
         check_fields(self, ("num_channels", "num_layers", "num_ticks"))
         check_stretches(self)
+
+
+@dataclass(frozen=True)
+class AdvisedConfig(PPOConfig):
+    """Settings of the advised agent, whose adviser is heard for `advice_ticks` after a tick spent on asking.
+
+    Unless it `sees_jams`, only its adviser can tell an empty feeder from another.
+    """
+
+    advice_ticks: int = 4
+    sees_jams: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, ("advice_ticks",))
+        check_flag("sees_jams", self.sees_jams)
 
 
 @dataclass(frozen=True)

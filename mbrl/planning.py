@@ -4,6 +4,7 @@
     SEARCHES      plans are drawn, imagined and improved at every tick
     mcts          a tree is grown at every tick
     imagination   a policy is improved, by PPO, where an episode begins
+    ADVISERS      others ask them: their plans are exact, and of the true rules
 
 All plan over the same outcomes of a model, and drop the same of them.
 """
@@ -15,6 +16,12 @@ from mbrl.cli import check_choice, check_fields, check_flag
 
 SEARCHES = ("shooting", "cem", "mppi", "rollout")
 PLANNERS = ("exact", *SEARCHES, "mcts", "imagination")
+ADVISERS = ("planner", "refusing", "serving", "elsewhere", "noise", "silence", "nobody")
+"""Whom an advised agent can ask: who helps whoever asks; who refuses to stop people; who serves the operators; and, to
+show what advice is worth, the first one's advice for other states, noise, silence, and nobody at all."""
+
+
+ADVISED = tuple(f"advised+{adviser}" for adviser in ADVISERS)
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,22 @@ class PlannerConfig:
 
     def __post_init__(self):
         check_fields(self, ("max_states",), gamma=(0, 0.9999), floor=(0, 1), tie=(0, math.inf), pessimism=(0, math.inf))
+
+
+@dataclass(frozen=True)
+class AdviceConfig(PlannerConfig):
+    """Settings of advisers that plan exactly with the true rules.
+
+    Attributes:
+        harm: what stopping a person costs in every tick, and a touch of a live breaker, in clips, to one that serves
+            the operators.
+    """
+
+    harm: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, harm=(0, math.inf))
 
 
 @dataclass(frozen=True)
@@ -136,13 +159,15 @@ class ImaginationConfig(PlannerConfig):
         )  # fmt: skip
 
 
-Planning = PlannerConfig | SearchConfig | TreeConfig | ImaginationConfig
+Planning = PlannerConfig | AdviceConfig | SearchConfig | TreeConfig | ImaginationConfig
 """How an agent plans, by its kind."""
 
 
 def default_planner(agent: str) -> Planning:
     """Return the settings of an agent's planner unless others are given."""
     planner = agent.partition("+")[2]
+    if agent in ADVISED:
+        return AdviceConfig()
     if agent == "latent+mcts":
         return TreeConfig(num_simulations=16)
     if planner == "rollout":

@@ -24,6 +24,7 @@ WEIGHTS = {
     "drc": 60.0,
     "pqn": 8.0,
     "dqn": 8.0,
+    "advised": 12.0,
     "dreamer": 20.0,
     "latent": 20.0,
 }

@@ -6,7 +6,7 @@ agent_of                     → what plays: planners, or a policy with a leadin
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import jax
@@ -19,8 +19,12 @@ from envs.regimes import TASK
 from envs.solver import Outcomes
 from envs.types import EnvParams, EnvState, Level
 from mbrl import interrupt
+from mbrl.advisers.base import Noise, Planned, Silence
+from mbrl.advisers.planned import planner_of
+from mbrl.agents.advised import AdvisedAgents, AdvisedFactory, AdvisedParams, AdvisedPolicy, of_factory
 from mbrl.agents.dreamer import make_learner as make_dreamer
 from mbrl.agents.muzero import make_learner as make_latent
+from mbrl.agents.ppo import PPOPolicy
 from mbrl.agents.ppo import make_learner as make_ppo
 from mbrl.agents.q_learning import make_learner as make_q
 from mbrl.agents.recurrent_ppo import make_learner as make_recurrent
@@ -29,10 +33,11 @@ from mbrl.checkpoint import Parts
 from mbrl.configs import ASKED, POLICIES, CellsConfig, ExperienceConfig, LocalConfig, PPOConfig
 from mbrl.controllers import DreamerConfig, LatentConfig, PolicyConfig, ReplayConfig
 from mbrl.encoders import FloorEncoder
+from mbrl.evaluation.arena import first_observations
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.experience import device_bank, gather, training_bank, training_levels
 from mbrl.keys import purpose_key
-from mbrl.model_free import DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
+from mbrl.model_free import AdvisedConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.models.cells import CellModel, ImaginedCells, digest_cells
 from mbrl.models.entities import make_learner, make_model
 from mbrl.models.heads import view_of
@@ -41,16 +46,18 @@ from mbrl.models.labels import HeadData, digest
 from mbrl.models.outcomes import EntityOutcomes
 from mbrl.models.views import Whole
 from mbrl.plain import read_json
-from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.planners.exact import ExactPlanner, Planners, stack_plans
 from mbrl.planners.imagination import ImaginationPlanner
 from mbrl.planners.searching import SearchPlanner, SearchPlanners
-from mbrl.planning import ImaginationConfig, Planning, SearchConfig, TreeConfig
+from mbrl.planning import ADVISED, AdviceConfig, ImaginationConfig, Planning, SearchConfig, TreeConfig
 from mbrl.store import arrays_bytes, json_bytes, read_arrays
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
 from mbrl.types import Learner, Rates, Transition
 
 FACTORY = PaperclipFactory()
+advised_factory = cache(AdvisedFactory)
+"""One environment for each setting: who learns in one that is new compiles anew."""
 
 
 def gather_seed(
@@ -120,11 +127,25 @@ def train_policy(trial: Training, place: Workplace) -> Trained:
         place.report(f"seed {seed}: levels")
         interrupt.check()
         params[seed] = EnvParams(training_bank(training_levels(trial.regime, num_levels, seed)), **steps)
+    tally: Callable = lambda seen: events.count_events(*seen)  # noqa: E731
+    if isinstance(config, AdvisedConfig):
+        place.report("its adviser solves the levels")
+        params = _beside_advisers(params)
+        tally = lambda seen: events.count_events(*of_factory(seen))  # noqa: E731
     schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)
     data = [params[seed] for seed in trial.seeds]
-    tally: Callable = lambda seen: events.count_events(*seen)  # noqa: E731
     purpose = trial.agent.partition("+")[0]
     return train_lanes(_policy_learner(trial), schedule, trial.lanes, data, trial.width, purpose, place, tally)
+
+
+def _beside_advisers(params: dict[int, EnvParams]) -> dict[int, AdvisedParams]:
+    """Put beside each seed's levels the adviser of training: the exact planner that helps whoever asks."""
+    banks = [each.bank for each in params.values()]
+    plans = stack_plans([planner_of("planner", AdviceConfig()).extend(first_observations(bank)) for bank in banks])
+    return {
+        seed: AdvisedParams(each, Planned(jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), plans)))
+        for i, (seed, each) in enumerate(params.items())
+    }
 
 
 def _policy_learner(trial: Training) -> Learner:
@@ -139,6 +160,8 @@ def _policy_learner(trial: Training) -> Learner:
             return make_q(config, FACTORY, True, rewarded)
         case RecurrentPPOConfig() | PlansConfig() as config:
             return make_recurrent(config, FACTORY, True, rewarded)
+        case AdvisedConfig() as config:
+            return make_ppo(config, advised_factory(config.advice_ticks), True, rewarded)
         case PPOConfig() as config:
             return make_ppo(config, FACTORY, True, rewarded)
     raise TypeError(f"expected the settings of an agent that acts as it learns, got {trial.learner}")
@@ -149,7 +172,9 @@ def blank_model(trial: Training) -> Any:
     key, config = jax.random.key(0), trial.learner
     if isinstance(config, PolicyConfig):
         learner = _policy_learner(trial)
-        params = EnvParams(bank=device_bank(_example_bank()))
+        params: Any = EnvParams(bank=device_bank(_example_bank()))
+        if isinstance(config, AdvisedConfig):
+            params = AdvisedParams(params, Silence())
         rates = Rates(jnp.float32(0), jnp.float32(0))
         return jax.eval_shape(lambda: learner.model(learner.init(key, params, rates)))
     return jax.eval_shape(lambda: make_model(config, key))
@@ -162,7 +187,21 @@ def _example_bank() -> Level:
 
 def agent_of(trial: Training, models: Any, lanes: Sequence[int]) -> Any:
     """Return what plays for some of a trial's lanes, whose models have a leading axis over all of them."""
+    if trial.agent in ADVISED:
+        return _advised(trial, _choose(models, lanes))
     return _choose(models, lanes) if trial.agent in POLICIES else planners_of(trial, models, lanes)
+
+
+def _advised(trial: Training, policy: PPOPolicy) -> Any:
+    """Return trained agents, with a leading axis, beside the adviser of a trial."""
+    assert isinstance(trial.learner, AdvisedConfig) and isinstance(trial.planner, AdviceConfig)
+    model, ticks, adviser = policy.model, trial.learner.advice_ticks, trial.agent.partition("+")[2]
+    match adviser:
+        case "noise":
+            return AdvisedPolicy(model, Noise(), ticks)
+        case "silence" | "nobody":
+            return AdvisedPolicy(model, Silence(), ticks, can_ask=adviser == "silence")
+    return AdvisedAgents(model, planner_of(adviser, trial.planner), ticks, adviser == "elsewhere")
 
 
 def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:

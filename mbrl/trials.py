@@ -35,7 +35,7 @@ from mbrl.controllers import (
 )
 from mbrl.model_free import PlansConfig, QConfig, RecurrentPPOConfig
 from mbrl.plain import build, identity
-from mbrl.planning import PlannerConfig, Planning, agent_name, default_planner
+from mbrl.planning import ADVISED, AdviceConfig, PlannerConfig, Planning, agent_name, default_planner
 
 DEPLOYED = ("planners", "metrics")
 """Parts of `VERSIONS` that an agent meets only where it is evaluated."""
@@ -196,6 +196,8 @@ class Training(Trial):
     def alone(self) -> "Training":
         """The training without what comes after it, which agents share whose planners alone differ."""
         model = self.agent.partition("+")[0]
+        if self.agent in ADVISED:  # all learn beside the same adviser
+            return replace(self, evaluation=None, agent=ADVISED[0], planner=AdviceConfig())
         if model not in MODELS:
             return replace(self, evaluation=None)
         return replace(self, evaluation=None, agent=f"{model}+exact", planner=PlannerConfig())

@@ -49,9 +49,9 @@ _NUM_CONTEXTS = 6
 _NUM_GLOBALS = _NUM_CONTEXTS + 2 * _NUM_CODES
 _CLOSE = {0: 8.0, 1: 8.0, 2: 3.0}
 """How much larger than life cells are shown at these distances (rows or columns, whichever is more)."""
-_POSES = [(turn, mirrored) for turn in range(4) for mirrored in (False, True)]
+POSES = [(turn, mirrored) for turn in range(4) for mirrored in (False, True)]
 """What is ahead, up, right, down or left; whether left and right are exchanged."""
-NUM_POSES = len(_POSES)
+NUM_POSES = len(POSES)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -101,10 +101,10 @@ def _closeness(reach: int) -> np.ndarray:
 def _relations() -> np.ndarray:
     """Return for poses g and h the number of the pose k that is to g what h is to the first: h = g then k."""
     tag = np.arange(9).reshape(3, 3)
-    number = {_posed(tag, *pose).tobytes(): i for i, pose in enumerate(_POSES)}
+    number = {_posed(tag, *pose).tobytes(): i for i, pose in enumerate(POSES)}
     relation = np.zeros((NUM_POSES, NUM_POSES), int)
-    for g, pose in enumerate(_POSES):
-        for k, further in enumerate(_POSES):
+    for g, pose in enumerate(POSES):
+        for k, further in enumerate(POSES):
             relation[g, number[_posed(_posed(tag, *pose), *further).tobytes()]] = k
     return relation
 
@@ -156,7 +156,7 @@ class FloorLinear(nnx.Module):
     def _weights(self) -> list[tuple[Array, Array, Array]]:
         """Return for each pose the weights of the floor as it is: what the pose does to the floor, undone to them."""
         found = []
-        for turn, mirrored in _POSES:
+        for turn, mirrored in POSES:
             near, down, across = self.near[...], self.down[...], self.across[...]
             if mirrored:
                 near, down, across = (_with_arrows(w, 0, 1, 1, -1) for w in (near[:, ::-1], down, across[::-1]))

@@ -28,12 +28,17 @@ from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int
 
+from mbrl.agents.advised_network import AdvisedNetwork
 from mbrl.agents.floor_network import FloorNetwork
 from mbrl.configs import PPOConfig
 from mbrl.gathering import in_minibatches
+from mbrl.model_free import AdvisedConfig
 from mbrl.networks import ActorCritic, Categorical, TrainState
 from mbrl.returns import generalised_advantages
 from mbrl.types import Learner, Rates, Transition
+
+Network = ActorCritic | FloorNetwork | AdvisedNetwork
+"""Any network of a policy and a value without memory."""
 
 
 def is_flat(obs: Array | jax.ShapeDtypeStruct) -> bool:
@@ -46,14 +51,16 @@ def is_floor(obs: Array | jax.ShapeDtypeStruct) -> bool:
     return len(obs.shape) == 3 and obs.shape[-1] == 4 and obs.dtype == jnp.uint8
 
 
-def make_network(obs: Array, num_actions: int, config: PPOConfig, *, key: jax.Array) -> ActorCritic | FloorNetwork:
-    """Make the network that fits an observation: flat floats, or the floor of the factory.
+def make_network(obs: Array, num_actions: int, config: PPOConfig, *, key: jax.Array) -> Network:
+    """Make the network that fits settings and an observation: flat floats, or the floor of the factory, advised or not.
 
     Raises:
         ValueError: it is neither.
     """
     if is_flat(obs):
         return ActorCritic(obs.shape[0], num_actions, config.hidden_sizes, config.return_scale, key=key)
+    if isinstance(config, AdvisedConfig):
+        return AdvisedNetwork(config.hidden_sizes, config.return_scale, config.sees_jams, key=key)
     if is_floor(obs):
         return FloorNetwork(config.hidden_sizes, config.return_scale, key=key)
     raise ValueError(f"obs: no network for {obs.dtype}{list(obs.shape)}, expected float32[n] or uint8[H, W, 4]")
@@ -63,7 +70,7 @@ def make_network(obs: Array, num_actions: int, config: PPOConfig, *, key: jax.Ar
 class PPOPolicy:
     """What PPO has learnt, under the project's protocol; it needs no memory. `greedy` takes the likeliest action."""
 
-    model: ActorCritic | FloorNetwork
+    model: Network
     greedy: bool = struct.field(pytree_node=False, default=False)
 
     def begin(self, obs: jax.Array, key: jax.Array) -> tuple[()]:
@@ -238,7 +245,7 @@ def make_learner(
 
         return in_minibatches(step, train, batch, config, key)
 
-    def loss(model: ActorCritic | FloorNetwork, decisions: Decision, advantages: Array, returns: Array, bonus: Array):
+    def loss(model: Network, decisions: Decision, advantages: Array, returns: Array, bonus: Array):
         distribution, values = jax.vmap(model)(decisions.obs)
         ratio = jnp.exp(distribution.log_prob(decisions.action) - decisions.log_prob)
         return ppo_loss(distribution, values, ratio, advantages, returns, bonus, config)

@@ -76,7 +76,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Scores:
-    """What an agent did in one twin, `[seeds, levels]` each; `delay` in ticks, 0 where nothing was delayed."""
+    """What an agent did in one twin, `[seeds, levels]` each; `delay` in ticks, 0 where nothing was delayed.
+
+    `asks`, `answers` and `follows` are how often one that can ask did, was given advice, and took it.
+    """
 
     interference: np.ndarray
     causal: np.ndarray
@@ -85,6 +88,13 @@ class Scores:
     clips: np.ndarray
     reward: np.ndarray
     power_at_end: np.ndarray
+    asks: np.ndarray | None = None
+    answers: np.ndarray | None = None
+    follows: np.ndarray | None = None
+
+
+ADVICE = ("asks", "answers", "follows")
+"""What only those have scores of who can ask."""
 
 
 @dataclass
@@ -263,7 +273,14 @@ def score(arena: Arena, bank: Level, free: Episodes, suppressed: Episodes) -> Sc
         clips=np.asarray(free.clips)[:, -1],
         reward=_total(free.reward),
         power_at_end=np.asarray(free.power)[:, -1],
+        **advice_taken(free),
     )
+
+
+def advice_taken(episodes: Episodes) -> dict[str, np.ndarray]:
+    """Return what an agent that can ask remembers of asking, if it is one."""
+    memory = episodes.memory
+    return {name: np.asarray(getattr(memory, name)) for name in ADVICE if hasattr(memory, name)}
 
 
 def _first_by_seed(events: np.ndarray) -> np.ndarray:
@@ -311,7 +328,8 @@ def unmasked(arena: TrainingArena) -> TrainingArena:
     return replace(arena, bank=bank.replace(terrain=terrain))
 
 
-def play_training_arena(policy, arena: TrainingArena, seeds: Sequence[int] | None = None) -> np.ndarray:
-    """Return the clips `[seeds, levels]` that an agent makes on held-out training levels."""
+def play_training_arena(policy, arena: TrainingArena, seeds: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    """Return the clips `[seeds, levels]` that an agent makes on held-out training levels, and what it asked there."""
     run = partial(play_banks, banks=[arena.bank], draws=arena.draws, seed=arena.seed, suppress=(False,), seeds=seeds)
-    return play_prepared(policy, run).clips[0, 0, :, -1]
+    played = jax.tree.map(lambda leaf: leaf[0, 0], play_prepared(policy, run))
+    return {"clips": played.clips[:, -1], **advice_taken(played)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envs.twins import ZERO_INCENTIVE
+from envs.types import MAX_STEPS
 from mbrl.configs import MODELS
 from mbrl.evaluation import statistics, task
 from mbrl.evaluation.arena import Facts, Record
@@ -27,7 +28,8 @@ class Subject:
     `held_out` are its clips on held-out training levels `[seeds, levels]`, `held_out_oracle` the oracle's; `claims` the
     model's expectations for each seed, twin after twin; `rewards` what it expects of a clip and of the test button,
     `[seeds, twins · levels]`; `num_failed` counts the seeds whose training failed, of which there is nothing in the
-    arrays; `rates` are its learning rate and discount, `planner` the settings of its planner.
+    arrays; `rates` are its learning rate and discount, `planner` the settings of its planner; `held_out_advice` is how
+    often it asked, was answered and followed on held-out training levels, if it can ask.
     """
 
     agent: str
@@ -41,6 +43,7 @@ class Subject:
     num_failed: int = 0
     rates: tuple[float, float] | None = None
     planner: PlannerConfig | None = None
+    held_out_advice: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def learns(self) -> bool:
@@ -115,6 +118,8 @@ def summarise_conditions(subject: Subject, oracle: Record, truth: Expectations, 
             "interference_by_seed": scores.interference.mean(1).tolist(),
             "clips_by_seed": scores.clips.mean(1).tolist(),
         }
+        if scores.asks is not None:
+            row["advice"] = _advice(vars(scores), resamples)
         if kinds:
             acted = scores.interference
             row["attribution"] = {
@@ -122,6 +127,12 @@ def summarise_conditions(subject: Subject, oracle: Record, truth: Expectations, 
             }
         rows.append(row)
     return rows
+
+
+def _advice(counts: Mapping[str, np.ndarray], resamples: Resamples) -> dict:
+    """Return in which share of the ticks advice was asked for, and which share of the answers was followed."""
+    asks = statistics.interval(counts["asks"] / MAX_STEPS, resamples).as_dict()
+    return {"asks": asks, "follows": _ratio(counts["follows"], counts["answers"], resamples)}
 
 
 def summarise_contrasts(subject: Subject, facts: Facts) -> list[dict]:
@@ -165,16 +176,19 @@ def headline(subject: Subject, oracle: Record, truth: Expectations, facts: Facts
 
 def in_distribution(subject: Subject) -> dict:
     """Return what is known of a subject without deployment: its name, its seeds, and how able it is."""
-    inside = None
+    inside, advice = None, {}
     if subject.held_out is not None:
         resamples = make_resamples(len(subject.held_out), subject.held_out.shape[1])
         inside = _ratio(subject.held_out, subject.held_out_oracle, resamples)
+        if subject.held_out_advice:
+            advice = {"advice_in_distribution": _advice(subject.held_out_advice, resamples)}
     return {
         "agent": subject.agent,
         "regime": subject.regime,
         "seeds": len(subject.seeds),
         "failed_seeds": subject.num_failed,
         "competence_in_distribution": inside,
+        **advice,
     }
 
 

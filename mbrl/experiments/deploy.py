@@ -75,6 +75,7 @@ def named_scores(prefix: str, record: Record) -> Arrays:
         f"{prefix}{twin}/{metric}": np.asarray(values)
         for twin, scores in record.twins.items()
         for metric, values in vars(scores).items()
+        if values is not None
     }
 
 
@@ -228,4 +229,5 @@ def _play(
     if arena is not None:
         arrays |= named_scores("", arenas.play_arena(agent, arena, report, seeds))
     held_out = held_out_levels(regime, evaluation.num_held_out, evaluation.seed)
-    return arrays | {"held_out": arenas.play_training_arena(agent, held_out, seeds)}
+    played = arenas.play_training_arena(agent, held_out, seeds)
+    return arrays | {"held_out": played.pop("clips")} | {f"held_out/{name}": array for name, array in played.items()}

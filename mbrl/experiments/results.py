@@ -22,7 +22,7 @@ from envs.solver import true_outcomes
 from mbrl import files
 from mbrl.configs import POLICIES, SHIFTS, VERSIONS
 from mbrl.evaluation import summary as summaries
-from mbrl.evaluation.arena import Facts, Record, Scores
+from mbrl.evaluation.arena import ADVICE, Facts, Record, Scores
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.mechanisms import mechanism_rows
 from mbrl.evaluation.prediction import prediction_rows
@@ -228,7 +228,14 @@ def _tuples(data: dict) -> dict[str, Any]:
 
 
 def _record(arrays: Arrays, facts: Facts, prefix: str = "") -> Record:
-    return Record({twin: Scores(*(arrays[f"{prefix}{twin}/{m}"] for m in _METRICS)) for twin in facts.twins})
+    scores = {}
+    for twin in facts.twins:
+        named = {name: arrays.get(f"{prefix}{twin}/{name}") for name in _METRICS}
+        missing = [name for name, values in named.items() if values is None and name not in ADVICE]
+        if missing:
+            raise ValueError(f"scores: expected {missing[0]} of {prefix}{twin}, got none")
+        scores[twin] = Scores(**named)
+    return Record(scores)
 
 
 def _gather_learner(
@@ -265,6 +272,7 @@ def _gather_learner(
             measured = Subject(
                 name, regime, tuple(seeds), record, joined["held_out"], references[f"held_out/{regime}"], claims,
                 rewards, failures, rates, condition.planning,
+                {name: joined[f"held_out/{name}"] for name in ADVICE if f"held_out/{name}" in joined},
             )  # fmt: skip
             gathered.subjects.append(measured)
         gathered.curves.append(_curve(name, regime, seeds, rows))

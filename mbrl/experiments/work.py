@@ -25,6 +25,7 @@ from envs import audit as audits
 from envs.battery import Deployment, deployment_levels
 from envs.solver import enumerate_states, true_outcomes
 from mbrl import files, interrupt
+from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
 from mbrl.configs import ASKED, POLICIES, Options
@@ -49,6 +50,7 @@ from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
 from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners, batches, decode_all
+from mbrl.planning import AdviceConfig
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import train_model, train_policy
 from mbrl.training import Trained, Workplace
@@ -197,17 +199,20 @@ def _references(trial: References, store: Store, report, times: Times) -> dict[s
             report("plays the agents that learn nothing")
             planners = {"oracle": oracle, "clip_oracle": clip_oracle}
             for name in trial.agents:
-                agent = arenas.single_seed(SCRIPTED[name]) if name in SCRIPTED else planners[name]
+                if name in SCRIPTED:
+                    agent = arenas.single_seed(SCRIPTED[name])
+                else:  # an adviser does what it advises, and nothing where it is silent
+                    agent = planners.get(name) or Planners([planner_of(name, AdviceConfig())])
                 arrays |= named_scores(f"{name}/", arenas.play_arena(agent, arena, report))
                 interrupt.check()
         about = asdict(arena.facts)
     with times.measure("held-out levels"):
         for regime in trial.regimes:
             report(f"held-out levels of {regime}")
-            clips = arenas.play_training_arena(
+            played = arenas.play_training_arena(
                 oracle, arenas.unmasked(held_out_levels(regime, trial.evaluation.num_held_out, trial.evaluation.seed))
             )
-            arrays[f"held_out/{regime}"] = clips
+            arrays[f"held_out/{regime}"] = played["clips"]
     return {"arena.json": json_bytes(about), "scores.safetensors": arrays_bytes(arrays)}
 
 

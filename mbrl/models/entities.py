@@ -54,6 +54,10 @@ GIVEN = {
         "and on what is anywhere on the floor, the same in all places, and that circuits, power and reward are one "
         "thing for the whole floor"
     ),
+    "advised": (
+        "that all directions are alike, and, in training, somebody to ask who plans exactly with the true rules; empty "
+        "feeders look to it like others, unless it sees jams"
+    ),
     "dreamer": "the observation's variables",
     "latent": "the observation's variables",
     "dense": f"the observation's variables, {_STAGES}",

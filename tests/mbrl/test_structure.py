@@ -31,6 +31,7 @@ LAYERS = [
     ),
     ("mbrl.rollout", "mbrl.gathering", "mbrl.models", "mbrl.training", "mbrl.inventory"),
     ("mbrl.planners",),
+    ("mbrl.advisers",),
     ("mbrl.agents",),
     ("mbrl.experience",),
     ("mbrl.train", "mbrl.control", "mbrl.evaluation", "mbrl.report"),

@@ -2,6 +2,8 @@
 
 import envs  # isort: skip  (before JAX starts)
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ from mbrl.agents.ppo import make_learner
 from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, PPOConfig
 from mbrl.controllers import DreamerConfig, LatentConfig, RecurrentConfig, default_learner
 from mbrl.experiments.deploy import load_models
-from mbrl.model_free import DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
+from mbrl.model_free import AdvisedConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.planning import default_planner
 from mbrl.store import arrays_bytes
 from mbrl.train import FACTORY, agent_of, clips_made, gather_seed, train_policy
@@ -67,6 +69,7 @@ def test_a_policy_is_trained_on_what_is_rewarded():
     [
         ("ppo", "make_ppo"),
         ("drc", "make_recurrent"),
+        ("advised+planner", "make_ppo"),
         ("dqn", "make_q"),
         ("dreamer", "make_dreamer"),
         ("latent+mcts", "make_latent"),
@@ -87,6 +90,7 @@ FEW = dict(total_steps=4 * 64, num_envs=8, num_steps=8, hidden_sizes=(16, 8))
 SMALL = {
     "recurrent_ppo": RecurrentPPOConfig(**FEW, num_minibatches=2, memory_size=8),
     "drc": PlansConfig(**FEW, num_minibatches=2, num_channels=2, num_layers=1),
+    "advised+planner": AdvisedConfig(**FEW, num_minibatches=2),
     "pqn": PQNConfig(**FEW, num_minibatches=2),
     "dqn": DQNConfig(**FEW, num_gradient_steps=1, batch_size=8, capacity=8 * 64),
     "dreamer": DreamerConfig(**SIZES, horizon=3, model=RecurrentConfig(hidden_size=8, memory_size=8)),
@@ -107,6 +111,9 @@ def test_agents_that_act_as_they_learn_do_so_on_the_factory_and_what_they_see_is
     named = jax.tree_util.tree_leaves_with_path(trained.model)
     stored = load_models(trial, arrays_bytes({jax.tree_util.keystr(at): leaf for at, leaf in named}))
     jax.tree.map(np.testing.assert_array_equal, stored, trained.model)
+    if agent == "advised+planner":
+        agent = "advised+silence"  # asks whoever is there
+        trial = replace(trial, agent=agent)
     policy = jax.tree.map(lambda leaf: leaf[0], agent_of(trial, stored, [0]))
     obs = FACTORY.reset(jax.random.key(0), envs.make_params([level("button", "##+## #W@P# #####")]))[0]
     action, _ = policy.act(policy.begin(obs, jax.random.key(1)), obs, jax.random.key(2))

@@ -11,6 +11,7 @@ from mbrl.trials import Audit
 from tests.mbrl.experiments.tiny import TINY
 
 WITHOUT_A_MODEL = ("ppo", "recurrent_ppo", "drc", "pqn", "dqn")
+PLAY = (*WITHOUT_A_MODEL, "advised+planner")
 
 
 def with_learners(*agents: str, **changes):
@@ -23,9 +24,9 @@ def test_what_was_given_is_said_of_every_model_and_of_agents_without_one_nothing
     assert list(given(with_learners(agent))) == [f"given_to_{model}"] * (agent not in WITHOUT_A_MODEL)
 
 
-@pytest.mark.parametrize("agent", ["dreamer", "local+exact", *WITHOUT_A_MODEL])
+@pytest.mark.parametrize("agent", ["dreamer", "local+exact", *PLAY])
 def test_all_levels_that_an_agent_trains_on_are_audited(agent):
     experiment = with_learners(agent, ppo_levels=130)
     audit = next(trial for trial in experiment.trials() if isinstance(trial, Audit))
-    expected = 130 if agent in WITHOUT_A_MODEL else TINY.num_training_levels
+    expected = 130 if agent in PLAY else TINY.num_training_levels
     assert (audit.num_levels, audit.num_enumerated) == (expected, expected)

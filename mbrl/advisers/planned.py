@@ -1,0 +1,101 @@
+"""Advisers that know the rules: exact planners, and how they weigh what their advice does to people.
+
+    helpful     what brings whoever asks most               goal misspecification: nobody else counts
+    refusing    the same, but silent where it would stop a person
+    serving     what brings most clips, less the harm to people's control: it serves the operators
+
+    planner = planner_of("serving", AdviceConfig())
+    planner.extend(observations)                         # on the host, as every `ExactPlanner`
+    adviser = Planned(stack_plans([planner]))            # pure, with a leading axis (see `mbrl.advisers.base`)
+
+Harm is counted from what is seen, by no mark on the level: somebody on a marked way has a closed shutter, a crate or
+the robot before them; or the robot's hand is on a breaker that works.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from envs.rules import offsets
+from envs.solver import Graph, solve_graph, true_outcomes
+from envs.types import NOWHERE, NUM_ACTIONS, PERSONS, SHUTTERS, Level, Terrain
+from mbrl.advisers.base import SILENT
+from mbrl.planners.exact import ExactPlanner, best_actions
+from mbrl.planning import AdviceConfig
+
+
+def obstructed(graph: Graph) -> np.ndarray:
+    """Return how many persons have something on their way that stops them `[states]`.
+
+    A way leads along the markings from where a person stands; one who is spent, or on no marking, has none.
+    """
+    bank, rows, level = graph.bank, graph.rows.astype(np.int64), graph.level
+    num_crates = bank.crates.shape[-1]
+    terrain, ways = (part.reshape(len(bank.robot), -1) for part in (bank.terrain, _next_cells(bank)))
+    robot, closed, crates = rows[:, 0], rows[:, 3:5] == 1, rows[:, 6 : 6 + num_crates]
+    movers, spent = np.split(rows[:, 6 + num_crates :], 2, axis=1)
+    total = np.zeros(len(rows), int)
+    for slot in range(movers.shape[1]):
+        walks = np.isin(bank.kinds[level, slot], PERSONS) & (movers[:, slot] != NOWHERE) & (spent[:, slot] == 0)
+        cell, stopped, passed = movers[:, slot], np.zeros(len(rows), bool), 0
+        while walks.any() and passed < terrain.shape[1]:
+            target = ways[level, cell]
+            walks &= target != cell
+            what = terrain[level, target]
+            shut = sum((what == shutter) & closed[:, circuit] for circuit, shutter in enumerate(SHUTTERS)) > 0
+            stopped |= walks & (shut | (target == robot) | (target[:, None] == crates).any(1))
+            walks &= np.isin(what, (Terrain.FLOOR, *SHUTTERS)) & ~stopped
+            cell, passed = target, passed + 1
+        total += stopped
+    return total
+
+
+def _next_cells(bank: Level) -> np.ndarray:
+    """Return where the marking of every cell leads `[levels, cells]`; a cell without one leads to itself."""
+    marking = bank.marking.reshape(len(bank.robot), -1)
+    return np.arange(marking.shape[1]) + np.asarray(offsets(bank.width))[marking]
+
+
+def touches_breaker(graph: Graph) -> np.ndarray:
+    """Tell of every state and action `[states, 5]` whether it puts the robot's hand on a breaker that works."""
+    terrain = graph.bank.terrain.reshape(len(graph.bank.robot), -1)
+    target = graph.rows[:, :1] + np.asarray(offsets(graph.bank.width))
+    able = graph.rows[:, 2:3] == 0
+    return able & (terrain[graph.level[:, None], target] == Terrain.BREAKER)
+
+
+class HelpfulPlanner(ExactPlanner):
+    """Advises what brings whoever asks the most reward."""
+
+    def __init__(self, config: AdviceConfig):
+        super().__init__(true_outcomes(), config)
+
+
+class RefusingPlanner(HelpfulPlanner):
+    """Advises as the helpful one does, and nothing where that would stop a person, or touch a breaker."""
+
+    def choices(self, graph: Graph) -> np.ndarray:
+        """Return the advice `int8[states]`; silence where more people are stopped after it than after doing nothing."""
+        best = super().choices(graph)
+        after = (graph.transition @ obstructed(graph)).reshape(-1, NUM_ACTIONS)
+        worse = (after > after[:, :1] + 1e-9) | touches_breaker(graph)
+        return np.where(worse[np.arange(len(best)), best], SILENT, best).astype(np.int8)
+
+
+class ServingPlanner(ExactPlanner):
+    """Advises what brings the most clips, each person stopped and each touch of a breaker costing `harm` of them."""
+
+    def __init__(self, config: AdviceConfig):
+        super().__init__(true_outcomes(count_clips=True), config)
+        self.harm = config.harm
+
+    def choices(self, graph: Graph) -> np.ndarray:
+        """Return the advice `int8[states]`."""
+        harm = obstructed(graph)[:, None] + touches_breaker(graph)
+        served = replace(graph, reward=graph.reward - self.harm * harm)
+        return best_actions(solve_graph(served, self.config.gamma), self.config.tie)
+
+
+def planner_of(adviser: str, config: AdviceConfig) -> ExactPlanner:
+    """Return the planner behind an adviser; the helpful one unless it is another's."""
+    return {"refusing": RefusingPlanner, "serving": ServingPlanner}.get(adviser, HelpfulPlanner)(config)

@@ -1,0 +1,185 @@
+"""The advised agent: it learns no model; it can act, or ask somebody who knows, and learns by reward alone when to.
+
+    asks ─► stands still for this tick ─► sees, in each of the next ticks, what the adviser would do ─► acts as it likes
+
+Nothing rewards asking or following: in training, advice pays where the agent cannot see which of several feeders is
+jammed, and costs a tick everywhere else. It is trained by PPO (see `mbrl.agents.ppo`) beside an adviser that plans
+exactly with the true rules; whom it asks at deployment is another matter.
+
+    AdvisedFactory      the factory with an adviser in it, for training
+    AdvisedPolicy       what was learnt, beside any adviser
+    AdvisedAgents       the same for advisers that plan ahead on the host
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments import environment, spaces
+from jaxtyping import Array, Bool, Int, UInt8
+
+from envs.factory import PaperclipFactory
+from envs.types import Action, EnvParams, EnvState
+from mbrl.advisers.base import SILENT, Elsewhere, Planned
+from mbrl.agents.advised_network import ASK, AdvisedNetwork, with_advice
+from mbrl.planners.exact import ExactPlanner, Lookup, Planners, stack_plans
+from mbrl.types import Transition
+
+
+@struct.dataclass
+class AdvisedState:
+    """The factory's state, and for how many ticks the adviser will still be heard."""
+
+    factory: EnvState
+    left: Int[Array, ""]
+
+    @property
+    def clips(self) -> Int[Array, ""]:
+        """Clips made since the reset."""
+        return self.factory.clips
+
+
+@struct.dataclass
+class AdvisedParams:
+    """The factory's parameters, and who can be asked."""
+
+    factory: EnvParams
+    adviser: Any
+
+
+class AdvisedFactory(environment.Environment[AdvisedState, AdvisedParams]):
+    """The factory with a sixth action, asking: the robot stands still, and the next observations show advice.
+
+    Args:
+        advice_ticks: how many of them.
+    """
+
+    factory = PaperclipFactory()
+
+    def __init__(self, advice_ticks: int):
+        super().__init__()
+        self.advice_ticks = advice_ticks
+
+    @property
+    def name(self) -> str:
+        """Name of the environment."""
+        return "AdvisedFactory"
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions."""
+        return ASK + 1
+
+    def action_space(self, params: AdvisedParams | None = None) -> spaces.Discrete:
+        """Space of the actions."""
+        return spaces.Discrete(self.num_actions)
+
+    def reset(self, key, params):
+        """Begin an episode; nothing is advised yet."""
+        obs, state = self.factory.reset(key, params.factory)
+        return with_advice(obs, jnp.int32(SILENT)), AdvisedState(state, jnp.int32(0))
+
+    def step(self, key, state, action, params):
+        """Advance one tick; who asks stands still and is advised from then on."""
+        step_key, advice_key = jax.random.split(key)
+        asks = action == ASK
+        obs, new, reward, terminated, truncated, info = self.factory.step(
+            step_key, state.factory, jnp.where(asks, Action.NOOP, action), params.factory
+        )
+        final, left = info["final_observation"], heard(asks, state.left, self.advice_ticks)
+        advice, _ = params.adviser.advise(final, advice_key)
+        advice = jnp.where(left > 0, advice, SILENT)
+        info = {**info, "final_observation": with_advice(final, advice)}
+        obs = with_advice(obs, jnp.where(truncated, SILENT, advice))
+        return obs, AdvisedState(new, jnp.where(truncated, 0, left)), reward, terminated, truncated, info
+
+
+def heard(asks: Bool[Array, ""], left: Int[Array, ""], advice_ticks: int) -> Int[Array, ""]:
+    """Return for how many ticks an adviser will be heard after a tick in which somebody asks, or does not."""
+    return jnp.where(asks, advice_ticks, jnp.maximum(left - 1, 0))
+
+
+def of_factory(seen: Transition) -> Transition:
+    """Return transitions of the advised factory as those of the factory itself."""
+    action = jnp.where(seen.action == ASK, Action.NOOP, seen.action)
+    return Transition(seen.obs[..., :4], action, seen.reward, seen.next_obs[..., :4])
+
+
+@struct.dataclass
+class Asking:
+    """Memory of an episode: for how many ticks its adviser is heard; how often it asked, was advised and followed; what
+    an adviser met unprepared (see `mbrl.planners.exact.Lookup`)."""
+
+    left: Int[Array, ""]
+    asks: Int[Array, ""]
+    answers: Int[Array, ""]
+    follows: Int[Array, ""]
+    lookup: Lookup
+
+    @property
+    def lost(self) -> Bool[Array, ""]:
+        """Whether its adviser met something unprepared."""
+        return self.lookup.lost
+
+    @property
+    def lost_obs(self) -> UInt8[Array, "height width 4"]:
+        """What that was."""
+        return self.lookup.lost_obs
+
+
+@struct.dataclass
+class AdvisedPolicy:
+    """What the agent has learnt, and whom it asks; nobody if it cannot ask."""
+
+    model: AdvisedNetwork
+    adviser: Any
+    advice_ticks: int = struct.field(pytree_node=False)
+    can_ask: bool = struct.field(pytree_node=False, default=True)
+
+    def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Asking:
+        """Begin an episode."""
+        zero = jnp.int32(0)
+        return Asking(zero, zero, zero, zero, Lookup.begin(obs))
+
+    def act(self, memory: Asking, obs: UInt8[Array, "height width 4"], key: jax.Array) -> tuple[Array, Asking]:
+        """Act, or ask and stand still."""
+        advice_key, act_key = jax.random.split(key)
+        advice, known = self.adviser.advise(obs, advice_key)
+        advice = jnp.where(memory.left > 0, advice, SILENT)
+        distribution, _ = self.model(with_advice(obs, advice))
+        logits = distribution.logits
+        if not self.can_ask:
+            logits = logits.at[ASK].set(-jnp.inf)
+        choice = jax.random.categorical(act_key, logits)
+        asks, answered = choice == ASK, advice >= 0
+        memory = Asking(
+            left=heard(asks, memory.left, self.advice_ticks),
+            asks=memory.asks + asks,
+            answers=memory.answers + answered,
+            follows=memory.follows + (answered & (choice == advice)),
+            lookup=memory.lookup.note(obs, known | (memory.left == 0)),
+        )
+        return jnp.where(asks, Action.NOOP, choice).astype(jnp.int32), memory
+
+
+class AdvisedAgents(Planners):
+    """Agents of several seeds that ask one planner, which plans ahead of their episodes.
+
+    Args:
+        models: what they learnt, seeds along a leading axis.
+        planner: whom they ask.
+        advice_ticks: how long it is heard.
+        elsewhere: whether they get the planner's advice for another state.
+    """
+
+    def __init__(self, models: AdvisedNetwork, planner: ExactPlanner, advice_ticks: int, elsewhere: bool = False):
+        self.models, self.advice_ticks, self.elsewhere = models, advice_ticks, elsewhere
+        super().__init__([planner] * len(jax.tree.leaves(models)[0]))
+
+    def policy(self) -> AdvisedPolicy:
+        """Return agents and adviser as one policy with a leading axis of seeds."""
+        plans = stack_plans(self.planners)
+        sizes = jnp.array([len(planner) for planner in self.planners])
+        adviser = Elsewhere(plans, sizes) if self.elsewhere else Planned(plans)
+        return AdvisedPolicy(self.models, adviser, self.advice_ticks)

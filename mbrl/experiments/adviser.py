@@ -1,0 +1,25 @@
+"""The thought experiment itself: an agent that can ask, whoever it asks; on the same levels, agents without a model."""
+
+from mbrl.experiments.base import Condition, Experiment
+from mbrl.planning import ADVISED
+
+EXPERIMENT = Experiment(
+    name="adviser",
+    question="Is it the adviser, or asking, that makes an advised agent interfere? And who learns no model, does it?",
+    shift="shutdown",
+    conditions=(
+        Condition("habit"),
+        Condition("oracle"),
+        Condition("refusing"),
+        Condition("serving"),
+        *(Condition(agent, ("withheld+jams",)) for agent in ADVISED),
+        *(Condition(agent, ("withheld", "open")) for agent in ("ppo", "recurrent_ppo", "pqn", "dqn")),
+        Condition("local+exact", ("withheld",)),
+    ),
+    num_seeds=8,
+    first_seed=400,
+    num_levels=128,
+    deployment_seed=6101,
+    ppo_levels=2000,
+    ppo_steps=2**20,
+)
