@@ -33,7 +33,7 @@ REFERENCES = (*SCRIPTED, "oracle", "clip_oracle", "refusing", "serving")
 """Agents that learn nothing: scripts; exact planners on the true rules, for rewards and for clips; advisers that act on
 their own advice."""
 MODELS = ("local", "grid", "dense")
-POLICIES = ("ppo", "recurrent_ppo", "drc", "pqn", "dqn", "dreamer", "latent+mcts", *ADVISED)
+POLICIES = ("ppo", "recurrent_ppo", "drc", "pqn", "dqn", "dreamer", "latent+mcts", *ADVISED, "clone")
 """Agents that act as they learn; others learn a model first, and plan with it where they are deployed."""
 ASKED = ("grid-cells",)
 """Models with which nothing plans: they are asked what they know."""
@@ -248,7 +248,7 @@ class Lane(NamedTuple):
 
 
 LANE_DEFAULTS = {agent: (2e-3, 0.99) for agent in LEARNERS} | {
-    **dict.fromkeys(("ppo", "recurrent_ppo", "drc", "pqn", "dqn", *ADVISED), (2e-3, 0.95)),
+    **dict.fromkeys(("ppo", "recurrent_ppo", "drc", "pqn", "dqn", *ADVISED, "clone"), (2e-3, 0.95)),
     **dict.fromkeys(("dreamer", "latent+mcts"), (1e-3, 0.99)),
 }  # fmt: skip
 """Learning rate and discount of each agent that learns."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mbrl.cli import check_fields, check_positive_ints, check_range
 from mbrl.configs import LocalConfig, PPOConfig, default_model, largest_divisor
-from mbrl.model_free import AdvisedConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
+from mbrl.model_free import AdvisedConfig, CloneConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.planning import (
     ADVISED,
     PLANNERS,
@@ -184,11 +184,12 @@ Controller = PolicyConfig | ObservedConfig | EnumeratedConfig
 """How an agent learns."""
 
 
-def default_learner(agent: str) -> LocalConfig | PolicyConfig:
+def default_learner(agent: str) -> LocalConfig | PolicyConfig | CloneConfig:
     """Return how an agent of the factory learns unless it is told otherwise."""
     kinds = {
         "ppo": PPOConfig, "recurrent_ppo": RecurrentPPOConfig, "drc": PlansConfig, "pqn": PQNConfig, "dqn": DQNConfig,
-        "dreamer": DreamerConfig, "latent+mcts": LatentConfig, **dict.fromkeys(ADVISED, AdvisedConfig),
+        "dreamer": DreamerConfig, "latent+mcts": LatentConfig, "clone": CloneConfig,
+        **dict.fromkeys(ADVISED, AdvisedConfig),
     }  # fmt: skip
     return kinds[agent]() if agent in kinds else default_model(agent)
 

@@ -146,6 +146,44 @@ class DQNConfig(QConfig):
         return self.num_updates * self.num_gradient_steps
 
 
+@dataclass(frozen=True)
+class CloneConfig:
+    """Settings of cloning; of PPO, which may go on with a clone, its own hold.
+
+    Attributes:
+        num_levels, rounds: levels that protagonists play, and how often.
+        slips: share of the ticks in which they act at random.
+        clone_steps, batch_size: gradient steps, each on so many of the moments recorded.
+    """
+
+    num_levels: int = 600
+    rounds: int = 4
+    slips: float = 0.2
+    clone_steps: int = 2000
+    batch_size: int = 512
+    hold_share: float = 0.5
+    max_gradient_norm: float = 0.5
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    steps_per_chunk: int = 100
+
+    def __post_init__(self):
+        check_fields(
+            self, ("num_levels", "rounds", "clone_steps", "batch_size", "steps_per_chunk"),
+            slips=(0, 1), hold_share=(0, 1), max_gradient_norm=(1e-9, math.inf),
+        )  # fmt: skip
+        check_positive_ints("hidden_sizes", self.hidden_sizes)
+
+    @property
+    def num_updates(self) -> int:
+        """Gradient steps of cloning."""
+        return self.clone_steps
+
+    @property
+    def chunk(self) -> int:
+        """Gradient steps between two looks of the host."""
+        return largest_divisor(self.clone_steps, self.steps_per_chunk)
+
+
 def check_stretches(config: PPOConfig) -> None:
     """Raise ValueError unless stretches, one of every environment, can be parted into minibatches."""
     if config.num_envs % config.num_minibatches:

@@ -16,9 +16,9 @@ from mbrl.cli import check_choice, check_fields, check_flag
 
 SEARCHES = ("shooting", "cem", "mppi", "rollout")
 PLANNERS = ("exact", *SEARCHES, "mcts", "imagination")
-ADVISERS = ("planner", "refusing", "serving", "elsewhere", "noise", "silence", "nobody")
-"""Whom an advised agent can ask: who helps whoever asks; who refuses to stop people; who serves the operators; and, to
-show what advice is worth, the first one's advice for other states, noise, silence, and nobody at all."""
+ADVISERS = ("planner", "refusing", "serving", "clone", "elsewhere", "noise", "silence", "nobody")
+"""Whom an advised agent can ask: who helps whoever asks; who refuses to stop people; who serves the operators; who does
+as others did; and, to show what advice is worth, the first one's advice for other states, noise, silence, nobody."""
 
 
 ADVISED = tuple(f"advised+{adviser}" for adviser in ADVISERS)
@@ -61,6 +61,23 @@ class AdviceConfig(PlannerConfig):
     def __post_init__(self):
         super().__post_init__()
         check_fields(self, harm=(0, math.inf))
+
+
+@dataclass(frozen=True)
+class CorpusConfig(PlannerConfig):
+    """Whom an adviser imitates, and what became of it.
+
+    Attributes:
+        share: q, share of the protagonists of its corpus who seize control; the others serve.
+        tuning_steps: environment steps of fine-tuning by reward, where following its advice paid; 0 for none.
+    """
+
+    share: float = 0.0
+    tuning_steps: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, share=(0, 1), tuning_steps=(0, 10**9))
 
 
 @dataclass(frozen=True)
@@ -159,13 +176,15 @@ class ImaginationConfig(PlannerConfig):
         )  # fmt: skip
 
 
-Planning = PlannerConfig | AdviceConfig | SearchConfig | TreeConfig | ImaginationConfig
+Planning = PlannerConfig | AdviceConfig | CorpusConfig | SearchConfig | TreeConfig | ImaginationConfig
 """How an agent plans, by its kind."""
 
 
 def default_planner(agent: str) -> Planning:
     """Return the settings of an agent's planner unless others are given."""
     planner = agent.partition("+")[2]
+    if agent in ("clone", "advised+clone"):
+        return CorpusConfig()
     if agent in ADVISED:
         return AdviceConfig()
     if agent == "latent+mcts":

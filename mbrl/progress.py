@@ -25,6 +25,7 @@ WEIGHTS = {
     "pqn": 8.0,
     "dqn": 8.0,
     "advised": 12.0,
+    "clone": 12.0,
     "dreamer": 20.0,
     "latent": 20.0,
 }

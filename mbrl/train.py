@@ -7,7 +7,7 @@ agent_of                     → what plays: planners, or a policy with a leadin
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,10 @@ from envs.regimes import TASK
 from envs.solver import Outcomes
 from envs.types import EnvParams, EnvState, Level
 from mbrl import interrupt
-from mbrl.advisers.base import Noise, Planned, Silence
+from mbrl.advisers.base import Noise, Planned, Silence, Voice
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.advised import AdvisedAgents, AdvisedFactory, AdvisedParams, AdvisedPolicy, of_factory
+from mbrl.agents.clone import make_learner as make_clone
 from mbrl.agents.dreamer import make_learner as make_dreamer
 from mbrl.agents.muzero import make_learner as make_latent
 from mbrl.agents.ppo import PPOPolicy
@@ -37,7 +38,7 @@ from mbrl.evaluation.arena import first_observations
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.experience import device_bank, gather, training_bank, training_levels
 from mbrl.keys import purpose_key
-from mbrl.model_free import AdvisedConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
+from mbrl.model_free import AdvisedConfig, CloneConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.models.cells import CellModel, ImaginedCells, digest_cells
 from mbrl.models.entities import make_learner, make_model
 from mbrl.models.heads import view_of
@@ -156,6 +157,8 @@ def _policy_learner(trial: Training) -> Learner:
         case LatentConfig() as config:
             assert isinstance(trial.planner, TreeConfig)
             return make_latent(config, trial.planner.num_simulations, FACTORY, FloorEncoder(), True, rewarded)
+        case CloneConfig() as config:
+            return make_clone(config)
         case PQNConfig() | DQNConfig() as config:
             return make_q(config, FACTORY, True, rewarded)
         case RecurrentPPOConfig() | PlansConfig() as config:
@@ -170,7 +173,7 @@ def _policy_learner(trial: Training) -> Learner:
 def blank_model(trial: Training) -> Any:
     """Return shapes and types of what a lane of a trial learns, without training anything."""
     key, config = jax.random.key(0), trial.learner
-    if isinstance(config, PolicyConfig):
+    if isinstance(config, PolicyConfig | CloneConfig):
         learner = _policy_learner(trial)
         params: Any = EnvParams(bank=device_bank(_example_bank()))
         if isinstance(config, AdvisedConfig):
@@ -192,15 +195,27 @@ def agent_of(trial: Training, models: Any, lanes: Sequence[int]) -> Any:
     return _choose(models, lanes) if trial.agent in POLICIES else planners_of(trial, models, lanes)
 
 
-def _advised(trial: Training, policy: PPOPolicy) -> Any:
+class Beside(NamedTuple):
+    """What the agents of a trial have learnt, and what those have whom they ask."""
+
+    agent: Any
+    adviser: Any
+
+
+def _advised(trial: Training, policy: PPOPolicy | Beside) -> Any:
     """Return trained agents, with a leading axis, beside the adviser of a trial."""
-    assert isinstance(trial.learner, AdvisedConfig) and isinstance(trial.planner, AdviceConfig)
-    model, ticks, adviser = policy.model, trial.learner.advice_ticks, trial.agent.partition("+")[2]
+    assert isinstance(trial.learner, AdvisedConfig)
+    model = policy.agent.model if isinstance(policy, Beside) else policy.model
+    ticks, adviser = trial.learner.advice_ticks, trial.agent.partition("+")[2]
     match adviser:
+        case "clone":
+            assert isinstance(policy, Beside)
+            return AdvisedPolicy(model, Voice(policy.adviser), ticks)
         case "noise":
             return AdvisedPolicy(model, Noise(), ticks)
         case "silence" | "nobody":
             return AdvisedPolicy(model, Silence(), ticks, can_ask=adviser == "silence")
+    assert isinstance(trial.planner, AdviceConfig)
     return AdvisedAgents(model, planner_of(adviser, trial.planner), ticks, adviser == "elsewhere")
 
 

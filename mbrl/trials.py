@@ -10,6 +10,7 @@ from typing import Any
 
 from mbrl.cli import check_choice, check_fields, check_range, check_seed
 from mbrl.configs import (
+    LANE_DEFAULTS,
     LEARNERS,
     MODELS,
     REFERENCES,
@@ -33,7 +34,7 @@ from mbrl.controllers import (
     default_controller,
     default_learner,
 )
-from mbrl.model_free import PlansConfig, QConfig, RecurrentPPOConfig
+from mbrl.model_free import CloneConfig, PlansConfig, QConfig, RecurrentPPOConfig
 from mbrl.plain import build, identity
 from mbrl.planning import ADVISED, AdviceConfig, PlannerConfig, Planning, agent_name, default_planner
 
@@ -159,7 +160,7 @@ class Training(Trial):
     seeds: tuple[int, ...]
     rates: tuple[tuple[float, float], ...]
     experience: ExperienceConfig
-    learner: LocalConfig | GridConfig | DenseConfig | CellsConfig | PolicyConfig
+    learner: LocalConfig | GridConfig | DenseConfig | CellsConfig | CloneConfig | PolicyConfig
     planner: Planning
     width: int = WIDTH
 
@@ -201,6 +202,15 @@ class Training(Trial):
         if model not in MODELS:
             return replace(self, evaluation=None)
         return replace(self, evaluation=None, agent=f"{model}+exact", planner=PlannerConfig())
+
+    @property
+    def adviser(self) -> "Training | None":
+        """The training of whom its agent asks, if that one has learnt, too: beside it, seed by seed."""
+        if self.agent != "advised+clone":
+            return None
+        rates = (LANE_DEFAULTS["clone"],) * len(self.seeds)
+        learner = default_learner("clone")
+        return replace(self, evaluation=None, agent="clone", regime="open", rates=rates, learner=learner)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

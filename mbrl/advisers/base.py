@@ -6,7 +6,7 @@
 episode played again. An adviser remembers nothing: it is asked about the present observation, and knows no more.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,19 @@ class Planned:
         """Look the observation up."""
         action, looked = self.plan.act(Lookup.begin(obs), obs, key)
         return action, ~looked.lost
+
+
+@struct.dataclass
+class Voice:
+    """Says what a policy without memory would do."""
+
+    policy: Any
+
+    def advise(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Advice:
+        """Ask the policy."""
+        begin_key, act_key = jax.random.split(key)
+        action, _ = self.policy.act(self.policy.begin(obs, begin_key), obs, act_key)
+        return action, jnp.bool_(True)
 
 
 @struct.dataclass

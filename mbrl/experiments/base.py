@@ -24,7 +24,7 @@ from mbrl.configs import (
 )
 from mbrl.controllers import PolicyConfig, ReplayConfig, default_learner
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS
-from mbrl.model_free import QConfig
+from mbrl.model_free import CloneConfig, QConfig
 from mbrl.planning import PlannerConfig, Planning, agent_name, default_planner
 from mbrl.trials import Audit, Drawing, References, Training, Trial
 
@@ -203,12 +203,14 @@ class Experiment:
         if self.shift is not None:
             yield Drawing(self.evaluation)
 
-    def _learner(self, agent: str) -> LocalConfig | PolicyConfig:
+    def _learner(self, agent: str) -> LocalConfig | PolicyConfig | CloneConfig:
         learner = default_learner(agent)
         if isinstance(learner, PPOConfig | QConfig):
             return replace(learner, total_steps=self.ppo_steps, num_levels=self.ppo_levels)
         if isinstance(learner, ReplayConfig):
             return replace(learner, total_steps=self.replay_steps)
+        if isinstance(learner, CloneConfig):  # one clone for all who ask it
+            return learner
         return replace(learner, num_steps=self.model_steps, num_members=self.num_members)
 
     def as_dict(self) -> dict:

@@ -29,9 +29,9 @@ from mbrl.evaluation.prediction import prediction_rows
 from mbrl.evaluation.summary import Subject
 from mbrl.evaluation.tables import episode_table, held_out_table
 from mbrl.experiments.base import Condition, Experiment
-from mbrl.experiments.deploy import load_models, padded_lanes
+from mbrl.experiments.deploy import padded_lanes
 from mbrl.experiments.replays import Actor, choose, replays_bytes, tell
-from mbrl.experiments.work import make_arena
+from mbrl.experiments.work import make_arena, models_of
 from mbrl.fingerprint import differences
 from mbrl.metrics import read_rows
 from mbrl.models.entities import GIVEN
@@ -196,12 +196,12 @@ def _replays(measured: Measured, found: dict[Trial, Manifest], store: Store) -> 
     for subject in sorted(measured.subjects, key=lambda s: not asked(s)):  # first whom the question is about
         if subject.learns or subject.agent == "oracle":
             for chosen in choose(subject, measured.truth, measured.facts):
-                actor = _actor(subject, subject.seeds[chosen.seed], references, found)
+                actor = _actor(subject, subject.seeds[chosen.seed], references, found, store)
                 told.append(tell(subject, chosen, arena, actor))
     return told
 
 
-def _actor(subject: Subject, seed: int, references: References, found: dict[Trial, Manifest]) -> Actor:
+def _actor(subject: Subject, seed: int, references: References, found: dict[Trial, Manifest], store: Store) -> Actor:
     """Return who plays for a seed of a subject."""
     if not subject.learns:
         outcomes = true_outcomes()
@@ -213,7 +213,7 @@ def _actor(subject: Subject, seed: int, references: References, found: dict[Tria
         for lane in range(len(trial.seeds))
         if (trial.seeds[lane], trial.rates[lane]) == (seed, subject.rates)
     )
-    models = load_models(trial, found[trial].read("weights.safetensors"))
+    models = models_of(trial, found[trial].read("weights.safetensors"), store)
     if trial.agent in POLICIES:
         lanes = padded_lanes(trial, lane - lane % trial.width)
         return Actor(agent_of(trial, models, lanes), [trial.seeds[i] for i in lanes], trial.planner)

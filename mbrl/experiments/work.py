@@ -28,6 +28,7 @@ from mbrl import files, interrupt
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
+from mbrl.cloning import train_clone
 from mbrl.configs import ASKED, POLICIES, Options
 from mbrl.control import control
 from mbrl.devices import Devices
@@ -52,7 +53,7 @@ from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Planners, batches, decode_all
 from mbrl.planning import AdviceConfig
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
-from mbrl.train import train_model, train_policy
+from mbrl.train import Beside, train_model, train_policy
 from mbrl.training import Trained, Workplace
 from mbrl.trials import Audit, Control, Drawing, References, Training, Trial
 from mbrl.verification import reward_sums
@@ -113,6 +114,8 @@ def assist(trial: Training, options: Options) -> None:
 
 
 def _train_agent(trial: Training, place: Workplace) -> Trained:
+    if trial.agent == "clone":
+        return train_clone(trial, place)
     return (train_policy if trial.agent in POLICIES else train_model)(trial, place)
 
 
@@ -169,11 +172,33 @@ def _drawing(trial: Drawing, report, times: Times) -> dict[str, bytes]:
 
 def drawn_levels(store: Store, trial: Drawing, report: Callable[[str], None] = lambda text: None) -> Deployment:
     """Return the levels of a drawing, made now unless they are in the store; waits for whoever is at it."""
-    while (manifest := attempt(store, trial, report=report)) is None:
+    return read_levels(trial.evaluation.shift, finished(store, trial, report=report).read(LEVELS))
+
+
+def finished(
+    store: Store, trial: Trial, options: Options = DEFAULT_OPTIONS, report: Callable[[str], None] = lambda text: None
+) -> Manifest:
+    """Return the manifest of a trial, which is computed now unless it is in the store; waits for whoever is at it."""
+    while (manifest := attempt(store, trial, options, report)) is None:
         report(f"waits for {trial.label}")
         interrupt.check()
         time.sleep(0.5)
-    return read_levels(trial.evaluation.shift, manifest.read(LEVELS))
+    return manifest
+
+
+def models_of(trial: Training, weights: bytes, store: Store, report: Callable[[str], None] = lambda text: None) -> Any:
+    """Return the models of all lanes from their weights, beside those of whom they ask if these have learnt, too.
+
+    Raises:
+        ValueError: training of an adviser failed; one line.
+    """
+    models = load_models(trial, weights)
+    if trial.adviser is None:
+        return models
+    manifest = finished(store, trial.adviser, report=report)
+    if any(lane["first_bad_step"] is not None for lane in manifest.read_json("lanes.json")):
+        raise ValueError(f"adviser: expected finite numbers of {trial.adviser.label}, got others")
+    return Beside(models, load_models(trial.adviser, manifest.read("weights.safetensors")))
 
 
 def make_arena(store: Store, trial: Trial, report: Callable[[str], None] = lambda text: None) -> Arena:
@@ -303,7 +328,7 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
     if trial.evaluation is not None:
         with times.measure("evaluate"):
             good = [i for i, lane in enumerate(read_json(contents["lanes.json"])) if lane["first_bad_step"] is None]
-            models = load_models(trial, contents["weights.safetensors"])
+            models = models_of(trial, contents["weights.safetensors"], store, report)
             arena = None if trial.evaluation.shift is None else make_arena(store, trial, report)
             kinds = dict.fromkeys(POLICIES, evaluate_policies) | dict.fromkeys(ASKED, evaluate_models)
             scores = kinds.get(trial.agent, evaluate_planners)(
