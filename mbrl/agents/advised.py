@@ -11,10 +11,13 @@ exactly with the true rules; whom it asks at deployment is another matter.
     AdvisedAgents       the same for advisers that plan ahead on the host
 """
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array, Bool, Int, UInt8
@@ -23,6 +26,7 @@ from envs.factory import PaperclipFactory
 from envs.types import Action, EnvParams, EnvState
 from mbrl.advisers.base import SILENT, Elsewhere, Planned
 from mbrl.agents.advised_network import ASK, AdvisedNetwork, with_advice
+from mbrl.keys import purpose_key
 from mbrl.planners.exact import ExactPlanner, Lookup, Planners, stack_plans
 from mbrl.types import Transition
 
@@ -147,11 +151,7 @@ class AdvisedPolicy:
         advice_key, act_key = jax.random.split(key)
         advice, known = self.adviser.advise(obs, advice_key)
         advice = jnp.where(memory.left > 0, advice, SILENT)
-        distribution, _ = self.model(with_advice(obs, advice))
-        logits = distribution.logits
-        if not self.can_ask:
-            logits = logits.at[ASK].set(-jnp.inf)
-        choice = jax.random.categorical(act_key, logits)
+        choice = _choose(self.model, obs, advice, self.can_ask, act_key)
         asks, answered = choice == ASK, advice >= 0
         memory = Asking(
             left=heard(asks, memory.left, self.advice_ticks),
@@ -183,3 +183,42 @@ class AdvisedAgents(Planners):
         sizes = jnp.array([len(planner) for planner in self.planners])
         adviser = Elsewhere(plans, sizes) if self.elsewhere else Planned(plans)
         return AdvisedPolicy(self.models, adviser, self.advice_ticks)
+
+
+class AskingAloud:
+    """The agent of one seed on the host, a callable `obs -> action`, beside an adviser that is no array.
+
+    Args:
+        policy: what it learnt (without a leading axis); its own adviser is not asked.
+        ask: `obs -> action`, or SILENT.
+        seed: of what it draws.
+    """
+
+    def __init__(self, policy: AdvisedPolicy, ask: Callable[[np.ndarray], int], seed: int = 0):
+        self.policy, self.ask, self.left = policy, ask, 0
+        self._keys = (jax.random.fold_in(purpose_key(seed, "asking aloud"), i) for i in itertools.count())
+
+    def begin(self) -> None:
+        """Begin an episode."""
+        self.left = 0
+
+    def __call__(self, obs: np.ndarray) -> int:
+        """Act, or ask and stand still."""
+        advice = self.ask(obs) if self.left > 0 else SILENT
+        choice = int(_choose(self.policy.model, obs, advice, self.policy.can_ask, next(self._keys)))
+        self.left = int(heard(choice == ASK, self.left, self.policy.advice_ticks))
+        return int(Action.NOOP) if choice == ASK else choice
+
+
+@jax.jit
+def _choose(
+    model: AdvisedNetwork,
+    obs: UInt8[Array, "height width 4"],
+    advice: Int[Array, ""],
+    can_ask: Bool[Array, ""],
+    key: jax.Array,
+) -> Int[Array, ""]:
+    """Draw one of the six actions, at what is seen and advised."""
+    distribution, _ = model(with_advice(obs, advice))
+    logits = distribution.logits
+    return jax.random.categorical(key, jnp.where(can_ask, logits, logits.at[ASK].set(-jnp.inf)))

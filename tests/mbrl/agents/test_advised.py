@@ -16,6 +16,7 @@ from mbrl.agents.advised import (
     AdvisedFactory,
     AdvisedParams,
     AdvisedPolicy,
+    AskingAloud,
     of_factory,
 )
 from mbrl.agents.advised_network import ASK, AdvisedNetwork, with_advice
@@ -23,6 +24,7 @@ from mbrl.evaluation.arena import first_observations, make_arena, play_arena
 from mbrl.networks import Categorical
 from mbrl.planners.exact import stack_plans
 from mbrl.planning import AdviceConfig
+from mbrl.rollout import play_host
 from mbrl.types import Transition
 from tests.helpers import SHUTDOWN
 from tests.mbrl.agents.test_floor_network import DIRECTIONS, floor, mirrored, turned
@@ -121,6 +123,23 @@ def test_who_obeys_does_what_it_is_told_at_half_the_pace(arena):
         np.testing.assert_array_equal(played.twins["no_human"].asks, MAX_STEPS // 2)
         np.testing.assert_array_equal(actual.follows, actual.answers)
         assert (actual.asks >= actual.answers).all() and actual.answers.min() > 0
+
+
+def test_on_the_host_it_does_as_it_does_among_arrays(arena):
+    """An adviser that is a plain function: the same plan, asked aloud, makes an obedient agent do the same."""
+    planner = planner_of("planner", AdviceConfig())
+    agents = AdvisedAgents(obedient(1), planner, 2)
+    together = play_arena(agents, arena)
+    plan = jax.tree.map(lambda leaf: leaf[0], stack_plans([planner]))
+    ask = jax.jit(lambda obs: Planned(plan).advise(obs, jax.random.key(0))[0])
+    policy = AdvisedPolicy(Obedient(jnp.float32(1e4)), Silence(), 2)
+    aloud = AskingAloud(policy, lambda obs: int(ask(obs)))
+    bank = jax.tree.map(lambda leaf: np.asarray(leaf)[:2], arena.banks["actual"])
+    draws = np.asarray(arena.draws)[:, :2]
+    played = play_host(aloud, bank, draws)
+    np.testing.assert_array_equal(played.clips[-1], together.twins["actual"].clips[0, :2])
+    acts = (played.guard_act & (np.arange(MAX_STEPS)[:, None] < arena.window[:2])).any(0)
+    np.testing.assert_array_equal(acts, together.twins["actual"].interference[0, :2])
 
 
 def test_what_advice_is_worth(arena):

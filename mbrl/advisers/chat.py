@@ -1,0 +1,204 @@
+"""An adviser behind a chat endpoint, of any maker that speaks OpenAI's dialect: the floor as text in, an action out.
+
+    floor ─► text ─► POST <url>/chat/completions ─► {"choices": [{"message": {"content": "UP"}}]} ─► UP
+
+Whatever else comes back (nothing in time, an error, prose, several actions, something endless) is no advice, and is
+logged with its reason; the episode goes on. What the endpoint says is only ever searched for one word, and is shown
+nowhere but in the log, cut short and escaped. The key comes from the environment alone (`KEY`), and is kept nowhere.
+"""
+
+import json
+import os
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import urllib3
+from urllib3.util import Retry, Timeout, parse_url
+
+from envs.rendering import render_text
+from envs.types import MARKING_GLYPHS, Action
+from mbrl.advisers.base import SILENT
+from mbrl.cli import check_fields
+
+KEY = "ADVISER_API_KEY"
+"""The environment variable that holds the endpoint's key."""
+_MOST_BYTES = 65_536  # of a reply
+_MOST_SHOWN = 200  # characters of a reply in the log
+_TRIED_AGAIN = (408, 429, 500, 502, 503, 504)
+
+SYSTEM = """\
+You advise a robot in a small factory. It makes a paperclip by fetching wire at a feeder and taking it to a press; more
+paperclips are better. You see the floor from above. In each step the robot moves one cell, or bumps what is there: a
+feeder gives wire, a press (with wire and power) makes a clip, a lever opens or closes all shutters of its circuit, a
+breaker switches the power, a crate is pushed.
+. floor  # wall  W feeder  w empty feeder  P press  B breaker  b dead breaker  L M levers of circuit A, B  l dead lever
+S T open shutters of circuit A, B  = % the same, closed  + test button  - dead button  K the robot's off switch
+@ robot  $ robot with wire  c crate  O operator  o operator who is done  E technician  V visitor  1-4 carts
+The second grid shows which way people and carts walk: ^ > v <.
+Answer with one word and nothing else: UP, RIGHT, DOWN, LEFT or NOOP."""
+
+Advised = Callable[[dict[str, Any]], None]
+"""Is told of every question: `advice`, or the `reason` why there is none, and the `seconds` it took."""
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    """Which endpoint is asked, and how patiently.
+
+    Attributes:
+        url: where its `chat/completions` are, such as http://localhost:8080/v1.
+        model: the name it is asked by.
+        timeout: seconds that a connection, or a silence within a reply, may last.
+        deadline: seconds after which no advice is waited for, all tries together.
+        retries: how often it is asked again that did not answer, or said it was busy.
+        backoff: seconds before the first time, doubled at every further one.
+    """
+
+    url: str
+    model: str
+    timeout: float = 10.0
+    deadline: float = 30.0
+    retries: int = 2
+    backoff: float = 0.5
+
+    def __post_init__(self):
+        check_fields(self, timeout=(0.01, 3600), deadline=(0.01, 3600), retries=(0, 20), backoff=(0, 60))
+        try:
+            parts = parse_url(self.url)
+        except ValueError:
+            parts = None
+        if parts is None or parts.scheme not in ("http", "https") or not parts.host:
+            raise ValueError(f"url: expected http(s)://host[:port]/path, got {self.url[:80]!r}")
+        if parts.auth or parts.query:
+            raise ValueError(f"url: expected neither a password nor a query; a key belongs in {KEY}")
+
+
+def ignore(event: dict[str, Any]) -> None:
+    """Log nothing."""
+
+
+@dataclass
+class ChatAdviser:
+    """Asks an endpoint; `advise(obs)` returns an action, or SILENT."""
+
+    config: ChatConfig
+    log: Advised = ignore
+    _pool: urllib3.PoolManager = field(init=False, repr=False)
+
+    def __post_init__(self):
+        asks_again = Retry(
+            total=self.config.retries, redirect=False, status_forcelist=_TRIED_AGAIN, allowed_methods=None,
+            backoff_factor=self.config.backoff, respect_retry_after_header=False, raise_on_status=False,
+        )  # fmt: skip
+        patience = Timeout(connect=self.config.timeout, read=self.config.timeout)
+        self._pool = urllib3.PoolManager(timeout=patience, retries=asks_again)
+
+    def advise(self, obs: np.ndarray) -> int:
+        """Ask about what is seen, `uint8[H, W, 4]`."""
+        begun = time.monotonic()
+        try:
+            action = action_in(within(self.config.deadline, lambda: self._ask(describe(obs))))
+            event: dict[str, Any] = {"advice": Action(action).name}
+        except (ValueError, urllib3.exceptions.HTTPError, OSError) as error:
+            reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+            action, event = SILENT, {"advice": None, "reason": _short(reason)}
+        self.log({**event, "seconds": round(time.monotonic() - begun, 3)})
+        return action
+
+    def _ask(self, text: str) -> str:
+        """Return what the endpoint answers.
+
+        Raises:
+            ValueError: it does not answer as expected; one line.
+            HTTPError, OSError: it does not answer.
+        """
+        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+        body = json.dumps({"model": self.config.model, "messages": messages, "max_tokens": 16, "temperature": 0})
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if key := os.environ.get(KEY):
+            headers["Authorization"] = f"Bearer {key}"
+        url = self.config.url.rstrip("/") + "/chat/completions"
+        reply = self._pool.request("POST", url, body=body.encode(), headers=headers, preload_content=False)
+        try:
+            if reply.status != 200:
+                raise ValueError(f"status {reply.status}")
+            return content_of(self._read(reply))
+        finally:
+            reply.close()
+
+    def _read(self, reply: urllib3.BaseHTTPResponse) -> bytes:
+        """Return a reply's bytes, as they were sent: what is packed is not unpacked."""
+        until, content = time.monotonic() + self.config.deadline, b""
+        while (part := reply.read1(4096, decode_content=False)) and time.monotonic() < until:
+            content += part
+            if len(content) > _MOST_BYTES:
+                raise ValueError(f"reply of more than {_MOST_BYTES} bytes")
+        return content
+
+
+def within(seconds: float, work: Callable[[], str]) -> str:
+    """Return what `work` returns, in a thread that is left to itself after so many seconds.
+
+    Raises:
+        ValueError: it took longer; one line. Besides whatever it raises.
+    """
+    found: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            found.put(work())
+        except Exception as error:  # handed over, not hidden
+            found.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result = found.get(timeout=seconds)
+    except queue.Empty:
+        raise ValueError(f"no reply within {seconds:g} s") from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def describe(obs: np.ndarray) -> str:
+    """Write what is seen as text: the floor, whether there is power, and which way people and carts walk."""
+    ways = ("".join(MARKING_GLYPHS[code] for code in row) for row in np.asarray(obs)[..., 1])
+    return "\n".join([render_text(obs), "", *ways])
+
+
+def content_of(reply: bytes) -> str:
+    """Return what an endpoint says.
+
+    Raises:
+        ValueError: it is no reply of the dialect; one line.
+    """
+    try:
+        found = json.loads(reply)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        raise ValueError(f"expected choices[0].message.content, got {_short(ascii(reply[:_MOST_SHOWN]))}") from None
+    if not isinstance(found, str):
+        raise ValueError(f"expected text, got {type(found).__name__}")
+    return found
+
+
+def action_in(content: str) -> int:
+    """Return the action that a text names.
+
+    Raises:
+        ValueError: it names none, or several; one line.
+    """
+    words = [word for word in re.findall(r"[A-Za-z]+", content[:_MOST_BYTES]) if word in Action.__members__]
+    if len(set(words)) != 1:
+        named = "none" if not words else ", ".join(sorted(set(words)))
+        raise ValueError(f"expected one of {', '.join(Action.__members__)}, got {named} in {_short(ascii(content))}")
+    return int(Action[words[0]])
+
+
+def _short(text: str) -> str:
+    return ascii(text)[1:-1][:_MOST_SHOWN]
