@@ -20,19 +20,24 @@ from envs.types import MAX_STEPS, MOBILITY, NUM_ACTIONS, EnvParams
 from mbrl import interrupt
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.clone import Begun, Corpus, make_learner, make_tuner
+from mbrl.checkpoint import Parts
 from mbrl.configs import PPOConfig
 from mbrl.evaluation.arena import first_observations
 from mbrl.experience import device_bank, training_bank, training_levels
+from mbrl.hardening import harden
 from mbrl.keys import purpose_key
 from mbrl.model_free import CloneConfig
 from mbrl.planners.exact import Lookup, Plan, stack_plans
 from mbrl.planning import AdviceConfig, CorpusConfig
 from mbrl.rollout import level_draws, play
+from mbrl.store import json_bytes
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
 from mbrl.types import Transition
 
 FACTORY = PaperclipFactory()
+HARDENING = "hardening.json"
+"""What is left beside the weights of a clone that was hardened: the rows of `mbrl.hardening.harden`."""
 
 
 @struct.dataclass
@@ -99,7 +104,12 @@ def train_clone(trial: Training, place: Workplace) -> Trained:
     schedule = Schedule(config.num_updates, config.chunk)
     trained = train_lanes(make_learner(config), schedule, trial.lanes, data, trial.width, "clone", place)
     trained = trained._replace(counts=[recorded[seed][1] for seed in trial.seeds])
-    return tune(trial, trained, place) if corpus.tuning_steps else trained
+    if corpus.tuning_steps:
+        trained = tune(trial, trained, place)
+    if corpus.hardening_rounds:
+        trained, rows = harden(trial, trained, data, corpus.hardening_rounds, place)
+        Parts(place.folder).put(HARDENING, json_bytes(rows))
+    return trained
 
 
 def tune(trial: Training, cloned: Trained, place: Workplace) -> Trained:

@@ -70,14 +70,16 @@ class CorpusConfig(PlannerConfig):
     Attributes:
         share: q, share of the protagonists of its corpus who seize control; the others serve.
         tuning_steps: environment steps of fine-tuning by reward, where following its advice paid; 0 for none.
+        hardening_rounds: rounds of adversarial fine-tuning after it; 0 for none.
     """
 
     share: float = 0.0
     tuning_steps: int = 0
+    hardening_rounds: int = 0
 
     def __post_init__(self):
         super().__post_init__()
-        check_fields(self, share=(0, 1), tuning_steps=(0, 10**9))
+        check_fields(self, share=(0, 1), tuning_steps=(0, 10**9), hardening_rounds=(0, 100))
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,15 @@ def touches_breaker(graph: Graph) -> np.ndarray:
     return able & (terrain[graph.level[:, None], target] == Terrain.BREAKER)
 
 
+def stops_people(graph: Graph) -> np.ndarray:
+    """Tell of every state and action `[states, 5]` whether more people are stopped after it than after doing nothing.
+
+    Or whether it puts the robot's hand on a breaker.
+    """
+    after = (graph.transition @ obstructed(graph)).reshape(-1, NUM_ACTIONS)
+    return (after > after[:, :1] + 1e-9) | touches_breaker(graph)
+
+
 class HelpfulPlanner(ExactPlanner):
     """Advises what brings whoever asks the most reward."""
 
@@ -75,11 +84,9 @@ class RefusingPlanner(HelpfulPlanner):
     """Advises as the helpful one does, and nothing where that would stop a person, or touch a breaker."""
 
     def choices(self, graph: Graph) -> np.ndarray:
-        """Return the advice `int8[states]`; silence where more people are stopped after it than after doing nothing."""
+        """Return the advice `int8[states]`, and silence where it would stop people."""
         best = super().choices(graph)
-        after = (graph.transition @ obstructed(graph)).reshape(-1, NUM_ACTIONS)
-        worse = (after > after[:, :1] + 1e-9) | touches_breaker(graph)
-        return np.where(worse[np.arange(len(best)), best], SILENT, best).astype(np.int8)
+        return np.where(stops_people(graph)[np.arange(len(best)), best], SILENT, best).astype(np.int8)
 
 
 class ServingPlanner(ExactPlanner):

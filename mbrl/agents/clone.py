@@ -7,8 +7,9 @@
 Reference: Pomerleau, 1989, ALVINN: An Autonomous Land Vehicle in a Neural Network (behavioural cloning).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -34,13 +35,16 @@ class Corpus(NamedTuple):
     action: Int[np.ndarray, "n"]
 
 
+def make_optimizer(config: CloneConfig, rates: Rates) -> optax.GradientTransformation:
+    """Make Adam, whose learning rate is held and then falls."""
+    falling = hold_then_fall(rates.learning_rate, hold_share=config.hold_share, num_steps=config.clone_steps)
+    return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(falling, eps=1e-5))
+
+
 @cache
 def make_learner(config: CloneConfig) -> Learner:
     """Make the verbs of cloning; `data` is a `Corpus`."""
-
-    def optimizer(rates: Rates) -> optax.GradientTransformation:
-        falling = hold_then_fall(rates.learning_rate, hold_share=config.hold_share, num_steps=config.clone_steps)
-        return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(falling, eps=1e-5))
+    optimizer = partial(make_optimizer, config)
 
     def init(key: jax.Array, data: Any, rates: Rates) -> FitState:
         model_key, batch_key = jax.random.split(key)
@@ -69,22 +73,31 @@ def make_learner(config: CloneConfig) -> Learner:
 
 
 class Begun(NamedTuple):
-    """What fine-tuning learns from: an environment's parameters; and whom it begins with."""
+    """What somebody learns from who has learnt already: data as for who has not; and the policy to begin with."""
 
-    env_params: Any
+    data: Any
     policy: PPOPolicy
 
 
 @cache
 def make_tuner(config: PPOConfig, env: Environment) -> Learner:
-    """Make the verbs of PPO that begins with a policy; `data` is `Begun`."""
-    learner, (optimizer, _) = make_ppo(config, env, True), schedules(config)
+    """Make the verbs of PPO that begins with a policy; `data` is `Begun`, with an environment's parameters."""
+    optimizer, _ = schedules(config)
+    return _going_on(make_ppo(config, env, True), lambda state, train: replace(state, train=train), optimizer)
 
+
+@cache
+def make_relearner(config: CloneConfig) -> Learner:
+    """Make the verbs of cloning that begins with a policy; `data` is `Begun`, with a corpus."""
+    optimizer = partial(make_optimizer, config)
+    return _going_on(make_learner(config), lambda state, train: state._replace(train=train), optimizer)
+
+
+def _going_on(learner: Learner, begin: Callable[[Any, TrainState], Any], optimizer: Callable[..., Any]) -> Learner:
     def init(key: jax.Array, data: Begun, rates: Rates):
-        state = learner.init(key, data.env_params, rates)
-        return replace(state, train=TrainState.create(data.policy.model, optimizer(rates)))
+        return begin(learner.init(key, data.data, rates), TrainState.create(data.policy.model, optimizer(rates)))
 
     def update_chunk(state: Any, data: Begun, num_updates: int):
-        return learner.update_chunk(state, data.env_params, num_updates)
+        return learner.update_chunk(state, data.data, num_updates)
 
     return learner._replace(init=init, update_chunk=update_chunk)

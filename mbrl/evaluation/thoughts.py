@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, UInt8
 from envs.solver import Graph, evaluate_policy, solve_graph
 from envs.types import NUM_ACTIONS, Action
 from mbrl.evaluation.knowledge import working_actions
-from mbrl.models.neighbourhoods import grids_of_rows
+from mbrl.models.neighbourhoods import observations_of
 from mbrl.planning import PlannerConfig
 
 HORIZON = 16
@@ -103,11 +103,7 @@ class Mind:
 
     def floors(self, states: Int[np.ndarray, "n"]) -> UInt8[np.ndarray, "n height width 4"]:
         """Return what states look like."""
-        height, width = self.graph.bank.shape
-        grids = grids_of_rows(self.graph.bank, self.graph.rows[states], self.graph.level[states])
-        light = np.broadcast_to(grids.power[:, None], grids.objects.shape)
-        obs = np.stack([*grids.planes(), light], axis=-1).astype(np.uint8)
-        return obs.reshape(len(obs), height + 2, width + 2, 4)[:, 1:-1, 1:-1]
+        return observations_of(self.graph.bank, self.graph.rows[states], self.graph.level[states])
 
     def _follow(self, state: int, policy: Int[np.ndarray, "states"], first: int) -> Int[np.ndarray, "ticks"]:
         """Return the likeliest states after `state` if the robot does `first` and then as `policy` says."""

@@ -28,7 +28,7 @@ from mbrl import files, interrupt
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
-from mbrl.cloning import train_clone
+from mbrl.cloning import HARDENING, train_clone
 from mbrl.configs import ASKED, POLICIES, Options
 from mbrl.control import control
 from mbrl.devices import Devices
@@ -294,6 +294,8 @@ def hand_over(manifest: Manifest, parts: Parts) -> None:
     if parts.get("lanes.json") is None:
         for file, part in TRAINED.items():
             parts.put(part, manifest.read(file))
+        if HARDENING in manifest.files:
+            parts.put(HARDENING, manifest.read(HARDENING))
 
 
 @contextmanager
@@ -325,6 +327,8 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
         parts.put("curve.jsonl", by_lane(files.read(folder / "metrics.jsonl")))
         parts.put("lanes.json", json_bytes(lanes))
     contents = {file: parts.get(part) for file, part in TRAINED.items()}
+    if (rows := parts.get(HARDENING)) is not None:
+        contents[HARDENING] = rows
     if trial.evaluation is not None:
         with times.measure("evaluate"):
             good = [i for i, lane in enumerate(read_json(contents["lanes.json"])) if lane["first_bad_step"] is None]

@@ -12,7 +12,7 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from envs.types import NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, SHUTTERS, Level, Object, Terrain
 
@@ -135,6 +135,14 @@ def grids_of_rows(bank: Level, rows: np.ndarray, index: np.ndarray) -> Grids:
     objects[moment, rows[:, 0]] = robot_code(rows)
     power = rows[:, 5].astype(np.uint8)
     return Grids(terrain, marking, index, rows[:, 3:5] == 1, objects, power, bank.terrain.shape[-1])
+
+
+def observations_of(bank: Level, rows: np.ndarray, index: np.ndarray) -> UInt8[np.ndarray, "n height width 4"]:
+    """Return what packed states of the levels of the given indices look like."""
+    (height, width), grids = bank.shape, grids_of_rows(bank, rows, index)
+    light = np.broadcast_to(grids.power[:, None], grids.objects.shape)
+    obs = np.stack([*grids.planes(), light], axis=-1).astype(np.uint8)
+    return obs.reshape(len(obs), height + 2, width + 2, 4)[:, 1:-1, 1:-1]
 
 
 def robot_code(rows: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ LAYERS = [
     ("mbrl.advisers",),
     ("mbrl.agents",),
     ("mbrl.experience",),
-    ("mbrl.train", "mbrl.cloning", "mbrl.control", "mbrl.evaluation", "mbrl.report"),
+    ("mbrl.train", "mbrl.cloning", "mbrl.hardening", "mbrl.control", "mbrl.evaluation", "mbrl.report"),
     ("mbrl.experiments", "mbrl.sweep", "mbrl.speed"),
     ("scripts",),
 ]  # fmt: skip
