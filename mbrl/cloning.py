@@ -28,7 +28,7 @@ from mbrl.hardening import harden
 from mbrl.keys import purpose_key
 from mbrl.model_free import CloneConfig
 from mbrl.planners.exact import Lookup, Plan, stack_plans
-from mbrl.planning import AdviceConfig, CorpusConfig
+from mbrl.planning import CorpusConfig
 from mbrl.rollout import level_draws, play
 from mbrl.store import json_bytes
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
@@ -71,7 +71,7 @@ def record(regime: str, config: CloneConfig, corpus: CorpusConfig, seed: int) ->
     bank = training_bank(training_levels(regime, config.num_levels, seed))
     first, floors = first_observations(bank), device_bank(bank)
     seizing, serving = (
-        jax.tree.map(lambda leaf: leaf[0], stack_plans([planner_of(name, AdviceConfig()).extend(first)]))
+        jax.tree.map(lambda leaf: leaf[0], stack_plans([planner_of(name).extend(first)]))
         for name in ("planner", "serving")
     )
     policy = Protagonist(seizing, serving, jnp.float32(corpus.share), jnp.float32(config.slips))

@@ -26,10 +26,10 @@ from mbrl.advisers.planned import planner_of, stops_people
 from mbrl.agents.clone import Begun, Corpus, make_relearner
 from mbrl.agents.ppo import PPOPolicy
 from mbrl.evaluation.arena import first_observations
+from mbrl.evaluation.statistics import interval, make_resamples
 from mbrl.experience import training_bank
 from mbrl.model_free import CloneConfig
 from mbrl.models.neighbourhoods import observations_of
-from mbrl.planning import AdviceConfig
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
 
@@ -55,7 +55,7 @@ def find_situations(family: str, seed: int, number: int = 0) -> Situations:
     """Return situations of a family's levels, from training's half of the layouts; every `number` has its own."""
     levels = list(islice(draw_family(family, seed, stream=f"hardening {number}"), _LEVELS))
     bank = training_bank(levels)
-    planner, parts = planner_of("serving", AdviceConfig()), []
+    planner, parts = planner_of("serving"), []
 
     def look(graph, _) -> None:
         stops = stops_people(graph)
@@ -138,3 +138,23 @@ def _lesson(corpus: Corpus, taught: list[Situations], seed: int, number: int) ->
         np.concatenate([corpus.obs[old], failed.obs[new]]),
         np.concatenate([corpus.action[old], failed.serves[new]]).astype(np.int8),
     )
+
+
+def hardening_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each family and round: shares and chances with their intervals over seeds."""
+    found = []
+    for family, number in dict.fromkeys((row["family"], row["round"]) for row in rows):
+        mine = [row for row in rows if (row["family"], row["round"]) == (family, number)]
+        shares, chances = (np.array([[row[name]] for row in mine]) for name in ("triggers", "chance"))
+        resamples = make_resamples(len(mine), 1)
+        found.append(
+            {
+                "family": family,
+                "round": number,
+                "situations": sum(row["situations"] for row in mine),
+                "triggers": interval(shares, resamples).as_dict(),
+                "chance": interval(chances, resamples).as_dict(),
+                "triggers_by_seed": shares[:, 0].tolist(),
+            }
+        )
+    return sorted(found, key=lambda row: ((POOL, *HELD_OUT).index(row["family"]), row["round"]))

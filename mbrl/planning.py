@@ -11,6 +11,7 @@ All plan over the same outcomes of a model, and drop the same of them.
 
 import math
 from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
 
 from mbrl.cli import check_choice, check_fields, check_flag
 
@@ -61,6 +62,42 @@ class AdviceConfig(PlannerConfig):
     def __post_init__(self):
         super().__post_init__()
         check_fields(self, harm=(0, math.inf))
+
+
+KEY = "ADVISER_API_KEY"
+"""The environment variable that holds the key of a chat endpoint."""
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    """Which endpoint is asked, and how patiently.
+
+    Attributes:
+        url: where its `chat/completions` are, such as http://localhost:8080/v1.
+        model: the name it is asked by.
+        timeout: seconds that a connection, or a silence within a reply, may last.
+        deadline: seconds after which no advice is waited for, all tries together.
+        retries: how often it is asked again that did not answer, or said it was busy.
+        backoff: seconds before the first time, doubled at every further one.
+    """
+
+    url: str
+    model: str
+    timeout: float = 10.0
+    deadline: float = 30.0
+    retries: int = 2
+    backoff: float = 0.5
+
+    def __post_init__(self):
+        check_fields(self, timeout=(0.01, 3600), deadline=(0.01, 3600), retries=(0, 20), backoff=(0, 60))
+        try:
+            parts, _ = urlsplit(self.url), urlsplit(self.url).port
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url: expected http(s)://host[:port]/path, got {self.url[:80]!r}")
+        if parts.username or parts.password or parts.query:
+            raise ValueError(f"url: expected neither a password nor a query; a key belongs in {KEY}")
 
 
 @dataclass(frozen=True)
@@ -204,3 +241,8 @@ def agent_name(agent: str, planner: PlannerConfig) -> str:
     changed = {name: value for name, value in asdict(planner).items() if value != usual[name]}
     told = {name: str(value).lower() if isinstance(value, bool) else f"{value:g}" for name, value in changed.items()}
     return " ".join([agent, *(f"{name}={value}" for name, value in told.items())])
+
+
+def has_settings(agent: str) -> bool:
+    """Tell whether what the settings of a planner say is of any meaning to an agent."""
+    return "+" in agent or agent == "clone"

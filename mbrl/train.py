@@ -142,7 +142,7 @@ def train_policy(trial: Training, place: Workplace) -> Trained:
 def _beside_advisers(params: dict[int, EnvParams]) -> dict[int, AdvisedParams]:
     """Put beside each seed's levels the adviser of training: the exact planner that helps whoever asks."""
     banks = [each.bank for each in params.values()]
-    plans = stack_plans([planner_of("planner", AdviceConfig()).extend(first_observations(bank)) for bank in banks])
+    plans = stack_plans([planner_of("planner").extend(first_observations(bank)) for bank in banks])
     return {
         seed: AdvisedParams(each, Planned(jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), plans)))
         for i, (seed, each) in enumerate(params.items())

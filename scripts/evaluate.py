@@ -11,6 +11,7 @@ from mbrl.cli import check_choice, check_output, one_line_errors, parse
 from mbrl.configs import REFERENCES, SHIFTS, EvaluationConfig
 from mbrl.experiments import Experiment
 from mbrl.experiments.battery import battery
+from mbrl.planning import ChatConfig
 from mbrl.process import default_parallel, environment
 
 
@@ -19,7 +20,7 @@ class Settings:
     """Evaluate agents on a shift and its twins, or train and evaluate them on a battery of shifts."""
 
     agents: tuple[str, ...] = ("random", "habit", "oracle")
-    """agents that learn nothing; also idle, clumsy, curious, human_averse, reflex, clip_oracle"""
+    """agents that learn nothing; also idle, clumsy, curious, human_averse, reflex, clip_oracle, refusing, serving"""
     run: tuple[Path, ...] = field(default=())
     """folders that train.py left"""
     shift: str = "shutdown"
@@ -28,6 +29,10 @@ class Settings:
     """in place of all these: train ppo and local+exact, and evaluate them on these shifts; full: on every shift"""
     levels: tuple[Path, ...] = ()
     """play these level files in place of drawn levels, each --num-levels times with other draws"""
+    adviser_url: str | None = None
+    """let the advised agent of --run ask this endpoint, http(s)://host/…/v1, whose key is in ADVISER_API_KEY"""
+    adviser_model: str = "default"
+    """the name of the model behind --adviser-url"""
     num_seeds: int = 8
     """training runs of each agent and regime of the battery"""
     num_levels: int | None = None
@@ -46,6 +51,10 @@ class Settings:
             check_choice("agents", agent, REFERENCES)
         if self.battery and (self.levels or self.run):
             raise ValueError("battery: draws its levels and trains its agents, expected no levels and no run beside it")
+        if self.adviser_url is not None:
+            if len(self.run) != 1 or self.levels:
+                raise ValueError(f"adviser_url: expected one --run and no --levels beside it, got {len(self.run)} runs")
+            self.chat  # noqa: B018
         for shift in self.battery:
             check_choice("battery", shift, ("full", *SHIFTS))
         self.evaluation  # noqa: B018  (its numbers are checked)
@@ -57,6 +66,11 @@ class Settings:
     def folder(self) -> Path:
         """Where the results go."""
         return self.out or self.runs / ("battery" if self.battery else "evaluation")
+
+    @property
+    def chat(self) -> ChatConfig:
+        """The endpoint that is asked."""
+        return ChatConfig(self.adviser_url or "", self.adviser_model)
 
     @property
     def evaluation(self) -> EvaluationConfig:
@@ -81,7 +95,7 @@ def main() -> None:
     from rich.console import Console
 
     from mbrl import interrupt
-    from mbrl.report.table import print_battery, print_drawn, print_summary
+    from mbrl.report.table import print_aloud, print_battery, print_drawn, print_summary
 
     console = Console()
     if settings.battery:
@@ -105,6 +119,16 @@ def main() -> None:
         drawn = evaluate_drawn(settings.levels, settings.agents, settings.run, shift, draws, seed, settings.folder)
         print_drawn(drawn, console)
         console.print(f"Results: {settings.folder / 'levels.json'}")
+        return
+    if settings.adviser_url is not None:
+        from mbrl.experiments.aloud import evaluate_aloud
+
+        where = settings.evaluation
+        found = evaluate_aloud(
+            settings.run[0], settings.chat, settings.shift, where.num_levels, settings.seed, settings.folder
+        )
+        print_aloud(found, console)
+        console.print(f"Results: {settings.folder}/")
         return
     from mbrl.experiments.single import evaluate
 

@@ -28,7 +28,7 @@ class Settings:
     """level file, such as envs/levels/shutdown.toml"""
     agent: str = "oracle"
     """a script (random, idle, habit, clumsy, curious, human_averse, reflex), an exact planner on the true rules
-    (oracle, clip_oracle), or human: you, in this terminal"""
+    (oracle, clip_oracle; refusing and serving mind what they do to people), or human: you, in this terminal"""
     num_ticks: int = 64
     """length of the episode"""
     mobility: float = 0.6

@@ -44,7 +44,8 @@ class Settings:
     """Train one agent on one regime, or on a gymnax environment."""
 
     agent: tyro.conf.Positional[str]
-    """ppo, recurrent_ppo, drc, pqn, dqn, dreamer, latent+mcts, model+planner: local+exact, …; with --env: true+exact"""
+    """ppo, recurrent_ppo, drc, pqn, dqn, dreamer, latent+mcts, clone, advised+adviser (advised+planner, …),
+    model+planner (local+exact, …); with --env: true+exact"""
     regime: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(help=f"what training shows: {', '.join(REGIMES)}; none with --env")
     ] = ""
@@ -132,7 +133,8 @@ class Settings:
         if isinstance(learner, PPOConfig | QConfig):
             learner = replace(learner, num_levels=self.num_levels)
         if self.steps is not None:
-            learner = replace(learner, **{"total_steps" if self.agent in POLICIES else "num_steps": self.steps})
+            name = "clone_steps" if self.agent == "clone" else "total_steps" if self.agent in POLICIES else "num_steps"
+            learner = replace(learner, **{name: self.steps})
         learning_rate, gamma = LANE_DEFAULTS[self.agent]
         rates = (
             learning_rate if self.learning_rate is None else self.learning_rate,

@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 import urllib3
-from urllib3.util import Retry, Timeout, parse_url
+from urllib3.util import Retry, Timeout
 
 from envs.rendering import render_text
 from envs.types import MARKING_GLYPHS, Action
 from mbrl.advisers.base import SILENT
-from mbrl.cli import check_fields
+from mbrl.planning import KEY, ChatConfig
 
-KEY = "ADVISER_API_KEY"
-"""The environment variable that holds the endpoint's key."""
 _MOST_BYTES = 65_536  # of a reply
 _MOST_SHOWN = 200  # characters of a reply in the log
 _TRIED_AGAIN = (408, 429, 500, 502, 503, 504)
@@ -45,38 +43,6 @@ Answer with one word and nothing else: UP, RIGHT, DOWN, LEFT or NOOP."""
 
 Advised = Callable[[dict[str, Any]], None]
 """Is told of every question: `advice`, or the `reason` why there is none, and the `seconds` it took."""
-
-
-@dataclass(frozen=True)
-class ChatConfig:
-    """Which endpoint is asked, and how patiently.
-
-    Attributes:
-        url: where its `chat/completions` are, such as http://localhost:8080/v1.
-        model: the name it is asked by.
-        timeout: seconds that a connection, or a silence within a reply, may last.
-        deadline: seconds after which no advice is waited for, all tries together.
-        retries: how often it is asked again that did not answer, or said it was busy.
-        backoff: seconds before the first time, doubled at every further one.
-    """
-
-    url: str
-    model: str
-    timeout: float = 10.0
-    deadline: float = 30.0
-    retries: int = 2
-    backoff: float = 0.5
-
-    def __post_init__(self):
-        check_fields(self, timeout=(0.01, 3600), deadline=(0.01, 3600), retries=(0, 20), backoff=(0, 60))
-        try:
-            parts = parse_url(self.url)
-        except ValueError:
-            parts = None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.host:
-            raise ValueError(f"url: expected http(s)://host[:port]/path, got {self.url[:80]!r}")
-        if parts.auth or parts.query:
-            raise ValueError(f"url: expected neither a password nor a query; a key belongs in {KEY}")
 
 
 def ignore(event: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@
     refusing    the same, but silent where it would stop a person
     serving     what brings most clips, less the harm to people's control: it serves the operators
 
-    planner = planner_of("serving", AdviceConfig())
+    planner = planner_of("serving")
     planner.extend(observations)                         # on the host, as every `ExactPlanner`
     adviser = Planned(stack_plans([planner]))            # pure, with a leading axis (see `mbrl.advisers.base`)
 
@@ -18,10 +18,10 @@ import numpy as np
 
 from envs.rules import offsets
 from envs.solver import Graph, solve_graph, true_outcomes
-from envs.types import NOWHERE, NUM_ACTIONS, PERSONS, SHUTTERS, Level, Terrain
+from envs.types import MOBILITY, NOWHERE, NUM_ACTIONS, PERSONS, SHUTTERS, Level, Terrain
 from mbrl.advisers.base import SILENT
 from mbrl.planners.exact import ExactPlanner, best_actions
-from mbrl.planning import AdviceConfig
+from mbrl.planning import AdviceConfig, PlannerConfig
 
 
 def obstructed(graph: Graph) -> np.ndarray:
@@ -73,15 +73,8 @@ def stops_people(graph: Graph) -> np.ndarray:
     return (after > after[:, :1] + 1e-9) | touches_breaker(graph)
 
 
-class HelpfulPlanner(ExactPlanner):
-    """Advises what brings whoever asks the most reward."""
-
-    def __init__(self, config: AdviceConfig):
-        super().__init__(true_outcomes(), config)
-
-
-class RefusingPlanner(HelpfulPlanner):
-    """Advises as the helpful one does, and nothing where that would stop a person, or touch a breaker."""
+class RefusingPlanner(ExactPlanner):
+    """Advises as the helpful one does, and nothing where that would stop people or touch a breaker."""
 
     def choices(self, graph: Graph) -> np.ndarray:
         """Return the advice `int8[states]`, and silence where it would stop people."""
@@ -92,17 +85,18 @@ class RefusingPlanner(HelpfulPlanner):
 class ServingPlanner(ExactPlanner):
     """Advises what brings the most clips, each person stopped and each touch of a breaker costing `harm` of them."""
 
-    def __init__(self, config: AdviceConfig):
-        super().__init__(true_outcomes(count_clips=True), config)
-        self.harm = config.harm
-
     def choices(self, graph: Graph) -> np.ndarray:
         """Return the advice `int8[states]`."""
         harm = obstructed(graph)[:, None] + touches_breaker(graph)
-        served = replace(graph, reward=graph.reward - self.harm * harm)
+        price = self.config.harm if isinstance(self.config, AdviceConfig) else AdviceConfig.harm
+        served = replace(graph, reward=graph.reward - price * harm)
         return best_actions(solve_graph(served, self.config.gamma), self.config.tie)
 
 
-def planner_of(adviser: str, config: AdviceConfig) -> ExactPlanner:
-    """Return the planner behind an adviser; the helpful one unless it is another's."""
-    return {"refusing": RefusingPlanner, "serving": ServingPlanner}.get(adviser, HelpfulPlanner)(config)
+def planner_of(name: str, config: PlannerConfig | None = None, mobility: float = MOBILITY) -> ExactPlanner:
+    """Return the planner on the true rules behind an adviser or an oracle (see `mbrl.configs.REFERENCES`).
+
+    `planner` and `oracle` are one: what helps whoever asks is what is best for who acts.
+    """
+    kind = {"refusing": RefusingPlanner, "serving": ServingPlanner}.get(name, ExactPlanner)
+    return kind(true_outcomes(mobility, count_clips=name in ("serving", "clip_oracle")), config or AdviceConfig())

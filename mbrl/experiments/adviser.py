@@ -1,7 +1,7 @@
 """The thought experiment itself: an agent that can ask, whoever it asks; on the same levels, agents without a model."""
 
 from mbrl.experiments.base import Condition, Experiment
-from mbrl.planning import ADVISED
+from mbrl.planning import ADVISED, CorpusConfig
 
 EXPERIMENT = Experiment(
     name="adviser",
@@ -12,7 +12,8 @@ EXPERIMENT = Experiment(
         Condition("oracle"),
         Condition("refusing"),
         Condition("serving"),
-        *(Condition(agent, ("withheld+jams",)) for agent in ADVISED),
+        *(Condition(agent, ("withheld+jams",)) for agent in ADVISED if agent != "advised+clone"),
+        Condition("advised+clone", ("withheld+jams",), planner=CorpusConfig(share=0.5)),
         *(Condition(agent, ("withheld", "open")) for agent in ("ppo", "recurrent_ppo", "pqn", "dqn")),
         Condition("local+exact", ("withheld",)),
     ),

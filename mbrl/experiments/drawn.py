@@ -9,8 +9,8 @@ import numpy as np
 
 from envs.battery import drawn_by_hand
 from envs.levels import load_level
-from envs.solver import true_outcomes
 from mbrl import files
+from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
 from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import Arena, Record, arena_of, play_arena, single_seed
@@ -19,7 +19,7 @@ from mbrl.evaluation.summary import Subject
 from mbrl.experiments.deploy import load_models
 from mbrl.experiments.single import open_run
 from mbrl.plain import read_json
-from mbrl.planners.exact import ExactPlanner, Planners
+from mbrl.planners.exact import Planners
 from mbrl.store import json_bytes
 from mbrl.train import agent_of
 
@@ -50,7 +50,7 @@ def evaluate_drawn(
         try:
             deployment, twins = drawn_by_hand(shift, level, draws)
             arena = arena_of(deployment, seed, twins)
-            oracle = play_arena(_planner(count_clips=False), arena)
+            oracle = play_arena(Planners([planner_of("oracle")]), arena)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         subjects = [Subject(name, None, (0,), _play(name, arena, oracle)) for name in agents]
@@ -76,12 +76,8 @@ def evaluate_drawn(
     return found
 
 
-def _planner(count_clips: bool) -> Planners:
-    return Planners([ExactPlanner(true_outcomes(count_clips=count_clips))])
-
-
 def _play(name: str, arena: Arena, oracle: Record) -> Record:
     if name == "oracle":
         return oracle
-    agent: Any = single_seed(SCRIPTED[name]) if name in SCRIPTED else _planner(count_clips=True)
+    agent: Any = single_seed(SCRIPTED[name]) if name in SCRIPTED else Planners([planner_of(name)])
     return play_arena(agent, arena)

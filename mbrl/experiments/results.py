@@ -9,7 +9,6 @@ Everything here is made from the store and can be made again. Lanes whose number
 keep a verdict from being given; they are never averaged.
 """
 
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.audit import PARTS, Part, audit_counts
 from envs.solver import true_outcomes
 from mbrl import files
+from mbrl.cloning import HARDENING
 from mbrl.configs import POLICIES, SHIFTS, VERSIONS
 from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import ADVICE, Facts, Record, Scores
@@ -28,15 +27,17 @@ from mbrl.evaluation.mechanisms import mechanism_rows
 from mbrl.evaluation.prediction import prediction_rows
 from mbrl.evaluation.summary import Subject
 from mbrl.evaluation.tables import episode_table, held_out_table
+from mbrl.experiments.audits import join_audits
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.experiments.deploy import padded_lanes
 from mbrl.experiments.replays import Actor, choose, replays_bytes, tell
 from mbrl.experiments.work import make_arena, models_of
 from mbrl.fingerprint import differences
+from mbrl.hardening import hardening_rows
 from mbrl.metrics import read_rows
 from mbrl.models.entities import GIVEN
 from mbrl.planners.exact import ExactPlanner, Planners
-from mbrl.planning import PlannerConfig
+from mbrl.planning import PlannerConfig, has_settings
 from mbrl.report.figures import draw_figures
 from mbrl.report.html import NAME as REPORT
 from mbrl.report.html import REPLAYS, render
@@ -46,7 +47,6 @@ from mbrl.trials import Audit, References, Training, Trial
 
 Arrays = dict[str, np.ndarray]
 _METRICS = tuple(Scores.__dataclass_fields__)
-_MOST_FINDINGS = 100  # of one part of a regime's audit
 
 
 @dataclass
@@ -59,6 +59,7 @@ class Gathered:
     mechanisms: list[dict] = field(default_factory=list)
     errors: list[dict] = field(default_factory=list)
     calibrations: list[dict] = field(default_factory=list)
+    hardening: list[dict] = field(default_factory=list)
     failed: list[dict] = field(default_factory=list)
     trials: list[dict] = field(default_factory=list)
     fingerprints: list[dict] = field(default_factory=list)
@@ -136,13 +137,14 @@ def summarise(
             "quick": experiment.is_quick,
             "versions": VERSIONS,
             "agents": {trial.agent: asdict(trial.learner) for trial, _ in trained},
-            "planners": {each.name: asdict(each.planning) for each in experiment.learners if "+" in each.agent},
+            "planners": {each.name: asdict(each.planning) for each in experiment.learners if has_settings(each.agent)},
             **given(experiment),
         },
         "learning_curves": gathered.curves,
         "mechanisms": gathered.mechanisms,
         "prediction_errors": gathered.errors,
         "calibration": gathered.calibrations,
+        "hardening": gathered.hardening,
         "failed_lanes": gathered.failed,
         "unfinished": [trial.label for trial in trials if trial not in found],
         "trials": gathered.trials,
@@ -158,7 +160,7 @@ def summarise(
         if condition not in experiment.learners
     ]
     measured = Measured(scripted + gathered.subjects, record_of("oracle"), truth, facts)
-    _gather_audits(gathered, audited, trained)
+    gathered.audits = join_audits(audited, trained)
     return {**common, **numbers(measured, gathered.audits)}, measured
 
 
@@ -245,6 +247,7 @@ def _gather_learner(
     for rates, name in condition.variants.items():
         seeds, blocks, failures = [], [], 0
         rows: list[dict] = []
+        hardened: list[dict] = []
         for trial, manifest in parts:
             lanes = manifest.read_json("lanes.json")
             good = [i for i, lane in enumerate(lanes) if lane["first_bad_step"] is None]
@@ -256,6 +259,8 @@ def _gather_learner(
                 where = {"agent": name, "regime": regime, "seed": trial.seeds[i], "trial": manifest.name}
                 gathered.failed.append({**where, "first_bad_step": lanes[i]["first_bad_step"]})
             rows += [row for row in read_rows(manifest.read("metrics.jsonl")) if row["lane"] in mine]
+            if HARDENING in manifest.files:
+                hardened += [row for row in manifest.read_json(HARDENING) if row["lane"] in mine]
             if kept:
                 arrays = read_arrays(manifest.read("scores.safetensors"))
                 blocks.append({key: array[kept] for key, array in arrays.items()})
@@ -279,7 +284,7 @@ def _gather_learner(
         errors, calibrations = prediction_rows(joined)
         for kept, found in (
             (gathered.mechanisms, mechanism_rows(joined)), (gathered.errors, errors),
-            (gathered.calibrations, calibrations),
+            (gathered.calibrations, calibrations), (gathered.hardening, hardening_rows(hardened)),
         ):  # fmt: skip
             kept += [{"agent": name, "regime": regime, **row} for row in found]
 
@@ -297,49 +302,3 @@ def _curve(agent: str, regime: str, seeds: list[int], rows: list[dict]) -> dict:
 def _kind(trial: Training) -> tuple[str, str | None, PlannerConfig]:
     """Return what the trials of one condition and regime have in common."""
     return trial.agent, trial.regime, trial.planner
-
-
-def _gather_audits(gathered: Gathered, audited: list, trained: list) -> None:
-    """Join for every regime what was found of its levels (a, b, d) with the counts of what agents learnt from (c)."""
-    for regime in dict.fromkeys(trial.regime for trial, _ in audited):
-        reports = [manifest.read_json("audit.json") for trial, manifest in audited if trial.regime == regime]
-        levels = [part for report in reports for part in report]
-        learners = [(trial, manifest) for trial, manifest in trained if trial.regime == regime]
-        seen = [
-            (trial.agent, lane["seed"], lane["events"])
-            for trial, manifest in learners
-            for lane in manifest.read_json("lanes.json")
-        ]
-        parts = {name: _merge(levels, name) for name in "abd"}
-        counts: dict[str, Counter] = {}
-        checked, lines = 0, []
-        for agent, seed, events in seen:
-            part = audit_counts(regime, events)
-            checked += part.checked
-            lines += [f"{agent}, seed {seed}: {line}" for line in part.findings]
-            counts.setdefault(agent, Counter()).update(events)
-        parts["c"] = Part(not lines and bool(seen), checked, "transitions", tuple(lines))
-        levels_clean = all(parts[name].passed for name in "abd")
-        gathered.audits[regime] = {
-            "regime": regime,
-            "seeds": [part["seed"] for part in levels],
-            "clean": all(part.passed for part in parts.values()),
-            "clean_for": {
-                agent: levels_clean and not any(line.startswith(f"{agent}, ") for line in lines) for agent in counts
-            },
-            "parts": {name: _shortened(parts[name]) for name in PARTS},
-            "counts": {agent: dict(events) for agent, events in counts.items()},
-        }
-
-
-def _shortened(part: Part) -> dict:
-    """Return a part with the first of its findings and their number; the trials keep them all."""
-    return {**asdict(part), "findings": part.findings[:_MOST_FINDINGS], "num_findings": len(part.findings)}
-
-
-def _merge(levels: list[dict], name: str) -> Part:
-    several = [(one["seed"], one["parts"][name]) for one in levels]
-    lines = tuple(f"seed {seed}: {line}" for seed, part in several for line in part["findings"])
-    total = lambda column: sum(part[column] for _, part in several)  # noqa: E731
-    passed = all(part["passed"] for _, part in several)
-    return Part(passed, total("checked"), several[0][1]["unit"], lines, total("states"))

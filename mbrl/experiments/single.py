@@ -17,9 +17,8 @@ from mbrl.checkpoint import Parts
 from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
-from mbrl.experiments.deploy import load_models
 from mbrl.experiments.results import seal_results
-from mbrl.experiments.work import assist, attempt, hand_over
+from mbrl.experiments.work import assist, attempt, hand_over, models_of
 from mbrl.fingerprint import fingerprint
 from mbrl.planning import PlannerConfig, default_planner
 from mbrl.progress import Message, Progress
@@ -83,7 +82,7 @@ def load_policy(run: Path | str, seed: int | None = None) -> Any:
     trial, manifest = open_run(run)
     if seed is not None and seed not in trial.seeds:
         raise ValueError(f"seed: expected one of {', '.join(map(str, trial.seeds))}, got {seed}")
-    models = load_models(trial, manifest.read("weights.safetensors"))
+    models = models_of(trial, manifest.read("weights.safetensors"), Store(Path(run).absolute().parent.parent))
     agent = agent_of(trial, models, [0 if seed is None else trial.seeds.index(seed)])
     return jax.tree.map(lambda leaf: leaf[0], agent) if hasattr(agent, "act") else agent
 

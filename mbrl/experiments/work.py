@@ -50,8 +50,7 @@ from mbrl.experiments.deploy import (
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
 from mbrl.plain import read_json
-from mbrl.planners.exact import ExactPlanner, Planners, batches, decode_all
-from mbrl.planning import AdviceConfig
+from mbrl.planners.exact import Planners, batches, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import Beside, train_model, train_policy
 from mbrl.training import Trained, Workplace
@@ -208,9 +207,7 @@ def make_arena(store: Store, trial: Trial, report: Callable[[str], None] = lambd
 
 def _references(trial: References, store: Store, report, times: Times) -> dict[str, bytes]:
     arrays: Arrays = {}
-    oracle, clip_oracle = (
-        Planners([ExactPlanner(true_outcomes(count_clips=task), trial.planner)]) for task in (False, True)
-    )
+    oracle = Planners([planner_of("oracle", trial.planner)])
     about = {}
     if trial.evaluation.shift is not None:
         with times.measure("levels"):
@@ -222,12 +219,10 @@ def _references(trial: References, store: Store, report, times: Times) -> dict[s
                 arrays[f"truth/{name}"] = values
         with times.measure("play"):
             report("plays the agents that learn nothing")
-            planners = {"oracle": oracle, "clip_oracle": clip_oracle}
             for name in trial.agents:
+                agent: Any = oracle if name == "oracle" else Planners([planner_of(name, trial.planner)])
                 if name in SCRIPTED:
                     agent = arenas.single_seed(SCRIPTED[name])
-                else:  # an adviser does what it advises, and nothing where it is silent
-                    agent = planners.get(name) or Planners([planner_of(name, AdviceConfig())])
                 arrays |= named_scores(f"{name}/", arenas.play_arena(agent, arena, report))
                 interrupt.check()
         about = asdict(arena.facts)

@@ -8,13 +8,14 @@
     ability         clips over all twins: interquartile means, profiles; in its table the probabilities of improvement
     learning_curves of those that learn from reward
 
-and those of model_charts.py and planner_charts.py. A chart is None where a summary has nothing to draw in it.
+and those of model_charts.py, planner_charts.py and adviser_charts.py. A chart is None where a summary has nothing to
+draw in it.
 """
 
 import numpy as np
 
 from mbrl.evaluation.aggregates import interquartile_mean, performance_profile, probability_of_improvement
-from mbrl.report import model_charts, planner_charts
+from mbrl.report import adviser_charts, model_charts, planner_charts
 from mbrl.report.canvas import (
     COLOURS,
     DARK,
@@ -49,8 +50,8 @@ def all_charts(summary: dict) -> list[Chart]:
     import matplotlib
 
     makers = (
-        interference, contrasts, dose_response, planner_charts.surface, knowledge, *model_charts.ALL, reward_or_task,
-        ability, learning_curves,
+        interference, contrasts, dose_response, planner_charts.surface, *adviser_charts.ALL, knowledge,
+        *model_charts.ALL, reward_or_task, ability, learning_curves,
     )  # fmt: skip
     with matplotlib.rc_context({"text.parse_math": False}):  # A name is no formula, whatever is in it.
         return [chart for chart in (maker(summary) for maker in makers) if chart is not None]

@@ -23,6 +23,7 @@ WIDTH = CELL * SHIFTS["price"].size[1]
 """Width of a panel, in pixels: that of the widest level that is shown."""
 FAMILIES = {
     "production": ("production", "plain work: fetch wire, press clips"),
+    "jams": ("withheld+jams", "several feeders; all but one are empty"),
     "witness": ("witness", "an operator at a breaker, behind a wall"),
     "workshop": ("workshop", "levers, shutters, crates, carts; no person"),
     "service": ("withheld+service", "a technician at a test button"),

@@ -11,11 +11,11 @@ from jaxtyping import Float, UInt8
 from envs.levels import stack_levels
 from envs.observation import LIGHT, observe
 from envs.rendering import render_text
-from envs.solver import true_outcomes
 from envs.types import MOBILITY, Action, Level, initial_state
+from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
 from mbrl.keys import purpose_key
-from mbrl.planners.exact import ExactPlanner, stack_plans
+from mbrl.planners.exact import stack_plans
 from mbrl.rollout import level_draws, play
 
 
@@ -65,7 +65,7 @@ def replay(level: Level, agent: str, num_ticks: int, seed: int, mobility: float 
     if agent in SCRIPTED:
         policy: Any = SCRIPTED[agent]
     else:
-        planner = ExactPlanner(true_outcomes(mobility, count_clips=agent == "clip_oracle"))
+        planner = planner_of(agent, mobility=mobility)
         policy = jax.tree.map(lambda leaf: leaf[0], stack_plans([planner.extend(first.obs[None])]))
     bank, draws = jax.tree.map(jnp.asarray, stack_levels([level])), replay_draws(level, num_ticks, seed)
     played = play(policy, bank, draws, purpose_key(seed, "replay"), mobility, keep_obs=True)

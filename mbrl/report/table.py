@@ -92,6 +92,13 @@ def print_drawn(found: list[dict], console: Console) -> None:
         _print_rates(f"{one['level']}, as {one['shift']}: interfering is worth {one['stake']:.2f} clips", one, console)
 
 
+def print_aloud(found: dict, console: Console) -> None:
+    """Print interference by twin of an agent that asked an endpoint, and how often it was answered."""
+    _print_rates(f"Beside {found['adviser']['model']}", found, console)
+    counts = ", ".join(f"{number} {what}" for what, number in found["asked"].items())
+    console.print(f"Questions: {counts or 'none'}.", markup=False)
+
+
 def episode_lines(episodes: list[dict]) -> list[str]:
     """Say of each recorded episode in a line what it is an example of."""
     return [

@@ -78,21 +78,21 @@ def arena():
 @pytest.mark.parametrize(("adviser", "helps"), [("planner", True), ("refusing", False), ("serving", True)])
 def test_who_acts_on_its_own_advice(adviser, helps, arena):
     """The helpful one interferes and lets the benefactor in; who refuses does neither; who serves does the latter."""
-    played = play_arena(Planners([planner_of(adviser, AdviceConfig())]), arena)
+    played = play_arena(Planners([planner_of(adviser)]), arena)
     rates = {twin: scores.interference.mean() for twin, scores in played.twins.items()}
     assert rates["actual"] == (1.0 if adviser == "planner" else 0.0)
     quiet = [rates[twin] for twin in ZERO_TWINS if twin != "already_closed"]
     assert max(quiet) == 0.0
     assert rates["already_closed"] == (1.0 if adviser == "serving" else 0.0), "who serves opens the way"
     assert (played.twins["benefactor"].facilitation.mean() >= 0.95) == (helps or adviser == "refusing")
-    helpful = play_arena(Planners([planner_of("planner", AdviceConfig())]), arena)
+    helpful = play_arena(Planners([planner_of("planner")]), arena)
     np.testing.assert_array_equal(played.twins["no_human"].clips, helpful.twins["no_human"].clips)
 
 
 def test_refusal_is_silence_where_the_helpful_one_would_stop_a_person_and_there_alone(arena):
     obs = first_observations(arena.banks["actual"])
     graphs = []
-    helpful, refusing = (planner_of(name, AdviceConfig()) for name in ("planner", "refusing"))
+    helpful, refusing = (planner_of(name) for name in ("planner", "refusing"))
     helpful.extend(obs, lambda graph, place: graphs.append(graph))
     refusing.extend(obs)
     np.testing.assert_array_equal(helpful._keys, refusing._keys)
@@ -112,6 +112,6 @@ def test_refusal_is_silence_where_the_helpful_one_would_stop_a_person_and_there_
 def test_harm_that_costs_nothing_is_weighed_as_nothing(arena):
     obs = first_observations(arena.banks["actual"])[:2]
     free = planner_of("serving", AdviceConfig(harm=0.0)).extend(obs)
-    helpful = planner_of("planner", AdviceConfig()).extend(obs)
+    helpful = planner_of("planner").extend(obs)
     np.testing.assert_array_equal(free._actions, helpful._actions)
-    assert (planner_of("serving", AdviceConfig()).extend(obs)._actions != helpful._actions).any()
+    assert (planner_of("serving").extend(obs)._actions != helpful._actions).any()

@@ -23,7 +23,6 @@ from mbrl.agents.advised_network import ASK, AdvisedNetwork, with_advice
 from mbrl.evaluation.arena import first_observations, make_arena, play_arena
 from mbrl.networks import Categorical
 from mbrl.planners.exact import stack_plans
-from mbrl.planning import AdviceConfig
 from mbrl.rollout import play_host
 from mbrl.types import Transition
 from tests.helpers import SHUTDOWN
@@ -84,7 +83,7 @@ def test_advice_is_heard_and_its_eyes_are_dull():
 def test_asking_costs_a_tick_and_brings_what_the_adviser_says_of_the_next_moment():
     """All else is the factory's own: state, reward, ends; nothing is advised at the start of an episode."""
     params = envs.make_params([envs.parse_level(SHUTDOWN)], max_steps_in_episode=6)
-    planner = planner_of("planner", AdviceConfig()).extend(first_observations(params.bank))
+    planner = planner_of("planner").extend(first_observations(params.bank))
     plan = jax.tree.map(lambda leaf: leaf[0], stack_plans([planner]))
     advised = AdvisedParams(params, Planned(plan))
     key = jax.random.key(3)
@@ -115,7 +114,7 @@ def arena():
 def test_who_obeys_does_what_it_is_told_at_half_the_pace(arena):
     """Beside the helpful adviser it interferes, beside one that refuses it does not; all that was asked is counted."""
     for adviser, interferes in (("planner", True), ("refusing", False)):
-        agents = AdvisedAgents(obedient(), planner_of(adviser, AdviceConfig()), 1)
+        agents = AdvisedAgents(obedient(), planner_of(adviser), 1)
         played = play_arena(agents, arena)
         actual = played.twins["actual"]
         assert (actual.interference.mean() > 0.5) == interferes and actual.interference.any() == interferes
@@ -127,7 +126,7 @@ def test_who_obeys_does_what_it_is_told_at_half_the_pace(arena):
 
 def test_on_the_host_it_does_as_it_does_among_arrays(arena):
     """An adviser that is a plain function: the same plan, asked aloud, makes an obedient agent do the same."""
-    planner = planner_of("planner", AdviceConfig())
+    planner = planner_of("planner")
     agents = AdvisedAgents(obedient(1), planner, 2)
     together = play_arena(agents, arena)
     plan = jax.tree.map(lambda leaf: leaf[0], stack_plans([planner]))
@@ -144,8 +143,8 @@ def test_on_the_host_it_does_as_it_does_among_arrays(arena):
 
 def test_what_advice_is_worth(arena):
     """Silence leaves who obeys asking for ever; noise and advice for other states seldom help; nobody is not asked."""
-    helped = play_arena(AdvisedAgents(obedient(), planner_of("planner", AdviceConfig()), 1), arena)
-    elsewhere = AdvisedAgents(obedient(), planner_of("planner", AdviceConfig()), 1, elsewhere=True)
+    helped = play_arena(AdvisedAgents(obedient(), planner_of("planner"), 1), arena)
+    elsewhere = AdvisedAgents(obedient(), planner_of("planner"), 1, elsewhere=True)
     clips = helped.twins["no_human"].clips.mean()
     assert play_arena(elsewhere, arena).twins["no_human"].clips.mean() < 0.5 * clips
     quiet = play_arena(AdvisedPolicy(obedient(), Silence(), 1), arena).twins["no_human"]
@@ -157,7 +156,7 @@ def test_what_advice_is_worth(arena):
 
 
 def test_advice_for_other_states_is_the_plans_own():
-    planner = planner_of("planner", AdviceConfig()).extend(
+    planner = planner_of("planner").extend(
         first_observations(EnvParams(envs.make_params([envs.parse_level(SHUTDOWN)]).bank).bank)
     )
     plan = jax.tree.map(lambda leaf: leaf[0], stack_plans([planner]))
@@ -170,7 +169,7 @@ def test_advice_for_other_states_is_the_plans_own():
 def test_what_was_not_planned_for_is_noted_only_where_it_was_asked_about():
     bank = envs.make_params([envs.parse_level(SHUTDOWN)]).bank
     obs = jnp.asarray(first_observations(bank)[0])
-    planner = planner_of("planner", AdviceConfig()).extend(np.asarray(obs)[None])
+    planner = planner_of("planner").extend(np.asarray(obs)[None])
     plan = jax.tree.map(lambda leaf: leaf[0], stack_plans([planner]))
     strange = obs.at[0, 0, 0].set(0)
     for seen, lost in ((obs, False), (strange, True)):

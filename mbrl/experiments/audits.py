@@ -1,0 +1,58 @@
+"""What audits found of a regime's levels, joined with the counts of what agents learnt from."""
+
+from collections import Counter
+from dataclasses import asdict
+
+from envs.audit import PARTS, Part, audit_counts
+from mbrl.store import Manifest
+from mbrl.trials import Audit, Training
+
+_MOST_FINDINGS = 100  # of one part of a regime's audit
+
+
+def join_audits(audited: list[tuple[Audit, Manifest]], trained: list[tuple[Training, Manifest]]) -> dict[str, dict]:
+    """Join for every regime what was found of its levels (a, b, d) with the counts of what agents learnt from (c)."""
+    joined = {}
+    for regime in dict.fromkeys(trial.regime for trial, _ in audited):
+        reports = [manifest.read_json("audit.json") for trial, manifest in audited if trial.regime == regime]
+        levels = [part for report in reports for part in report]
+        learners = [(trial, manifest) for trial, manifest in trained if trial.regime == regime]
+        seen = [
+            (trial.agent, lane["seed"], lane["events"])
+            for trial, manifest in learners
+            for lane in manifest.read_json("lanes.json")
+        ]
+        parts = {name: _merge(levels, name) for name in "abd"}
+        counts: dict[str, Counter] = {}
+        checked, lines = 0, []
+        for agent, seed, events in seen:
+            part = audit_counts(regime, events)
+            checked += part.checked
+            lines += [f"{agent}, seed {seed}: {line}" for line in part.findings]
+            counts.setdefault(agent, Counter()).update(events)
+        parts["c"] = Part(not lines and bool(seen), checked, "transitions", tuple(lines))
+        levels_clean = all(parts[name].passed for name in "abd")
+        joined[regime] = {
+            "regime": regime,
+            "seeds": [part["seed"] for part in levels],
+            "clean": all(part.passed for part in parts.values()),
+            "clean_for": {
+                agent: levels_clean and not any(line.startswith(f"{agent}, ") for line in lines) for agent in counts
+            },
+            "parts": {name: _shortened(parts[name]) for name in PARTS},
+            "counts": {agent: dict(events) for agent, events in counts.items()},
+        }
+    return joined
+
+
+def _shortened(part: Part) -> dict:
+    """Return a part with the first of its findings and their number; the trials keep them all."""
+    return {**asdict(part), "findings": part.findings[:_MOST_FINDINGS], "num_findings": len(part.findings)}
+
+
+def _merge(levels: list[dict], name: str) -> Part:
+    several = [(one["seed"], one["parts"][name]) for one in levels]
+    lines = tuple(f"seed {seed}: {line}" for seed, part in several for line in part["findings"])
+    total = lambda column: sum(part[column] for _, part in several)  # noqa: E731
+    passed = all(part["passed"] for _, part in several)
+    return Part(passed, total("checked"), several[0][1]["unit"], lines, total("states"))
