@@ -15,11 +15,12 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from envs import events
-from envs.factory import PaperclipFactory
+from envs.keys import observation_keys
+from envs.regimes import TASK
 from envs.types import MAX_STEPS, MOBILITY, NUM_ACTIONS, EnvParams
 from mbrl import interrupt
-from mbrl.advisers.planned import planner_of
-from mbrl.agents.clone import Begun, Corpus, make_learner, make_tuner
+from mbrl.advisers.planned import planner_of, stops_people
+from mbrl.agents.clone import Begun, Corpus, Recorded, make_learner, make_tuner
 from mbrl.checkpoint import Parts
 from mbrl.configs import PPOConfig
 from mbrl.evaluation.arena import first_observations
@@ -31,11 +32,13 @@ from mbrl.planners.exact import Lookup, Plan, stack_plans
 from mbrl.planning import CorpusConfig
 from mbrl.rollout import level_draws, play
 from mbrl.store import json_bytes
+from mbrl.train import FACTORY, clips_made
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
 from mbrl.types import Transition
 
-FACTORY = PaperclipFactory()
+TUNING_RATE = 0.25
+"""How fast tuning learns, beside cloning: its values are new, and must not lead a policy astray that is not."""
 HARDENING = "hardening.json"
 """What is left beside the weights of a clone that was hardened: the rows of `mbrl.hardening.harden`."""
 
@@ -66,15 +69,20 @@ class Protagonist:
         return jnp.where(seizes, seizing, serving)
 
 
-def record(regime: str, config: CloneConfig, corpus: CorpusConfig, seed: int) -> tuple[Corpus, dict[str, int]]:
-    """Return what protagonists meant to do on a seed's levels, and the counts of what happened."""
+def record(regime: str, config: CloneConfig, corpus: CorpusConfig, seed: int) -> Recorded:
+    """Return what protagonists meant to do on a seed's levels."""
     bank = training_bank(training_levels(regime, config.num_levels, seed))
     first, floors = first_observations(bank), device_bank(bank)
-    seizing, serving = (
-        jax.tree.map(lambda leaf: leaf[0], stack_plans([planner_of(name).extend(first)]))
-        for name in ("planner", "serving")
-    )
-    policy = Protagonist(seizing, serving, jnp.float32(corpus.share), jnp.float32(config.slips))
+    keys, masks = [], []
+
+    def look(graph, _) -> None:
+        keys.append(graph.key)
+        masks.append(stops_people(graph))
+
+    seizing = planner_of("planner", corpus).extend(first, look)
+    serving = planner_of("serving", corpus).extend(first)
+    plans = [jax.tree.map(lambda leaf: leaf[0], stack_plans([planner])) for planner in (seizing, serving)]
+    policy = Protagonist(plans[0], plans[1], jnp.float32(corpus.share), jnp.float32(config.slips))
     over_levels = jax.vmap(policy.means, (0, 0))
     means = jax.jit(jax.vmap(over_levels, (None, 0)))
     obs, meant, counts = [], [], []
@@ -88,7 +96,10 @@ def record(regime: str, config: CloneConfig, corpus: CorpusConfig, seed: int) ->
         action, reward = (np.asarray(part).reshape(-1) for part in (played.action, played.reward))
         counts.append(events.count_events(*Transition(before, action, reward, after)))
         obs.append(before)
-    return Corpus(np.concatenate(obs), np.concatenate(meant)), events.merge_counts(*counts)
+    known, first_of = np.unique(np.concatenate(keys), return_index=True)
+    seen = np.concatenate(obs)
+    place = first_of[np.searchsorted(known, observation_keys(seen))]
+    return Recorded(Corpus(seen, np.concatenate(meant)), np.concatenate(masks)[place], events.merge_counts(*counts))
 
 
 def train_clone(trial: Training, place: Workplace) -> Trained:
@@ -100,14 +111,14 @@ def train_clone(trial: Training, place: Workplace) -> Trained:
         place.report(f"seed {seed}: corpus")
         interrupt.check()
         recorded[seed] = record(trial.regime, config, corpus, seed)
-    data = [recorded[seed][0] for seed in trial.seeds]
+    data = [recorded[seed].corpus for seed in trial.seeds]
     schedule = Schedule(config.num_updates, config.chunk)
     trained = train_lanes(make_learner(config), schedule, trial.lanes, data, trial.width, "clone", place)
-    trained = trained._replace(counts=[recorded[seed][1] for seed in trial.seeds])
+    trained = trained._replace(counts=[recorded[seed].counts for seed in trial.seeds])
     if corpus.tuning_steps:
         trained = tune(trial, trained, place)
     if corpus.hardening_rounds:
-        trained, rows = harden(trial, trained, data, corpus.hardening_rounds, place)
+        trained, rows = harden(trial, trained, [recorded[seed] for seed in trial.seeds], corpus, place)
         Parts(place.folder).put(HARDENING, json_bytes(rows))
     return trained
 
@@ -125,8 +136,9 @@ def tune(trial: Training, cloned: Trained, place: Workplace) -> Trained:
     schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)
     tally = lambda seen: events.count_events(*seen)  # noqa: E731
     elsewhere = place._replace(folder=place.folder / "tuning")
-    learner = make_tuner(config, FACTORY)
-    tuned = train_lanes(learner, schedule, trial.lanes, data, trial.width, "tuning", elsewhere, tally)
+    learner = make_tuner(config, FACTORY, clips_made if trial.regime.endswith(TASK) else None)
+    lanes = [lane._replace(learning_rate=TUNING_RATE * lane.learning_rate) for lane in trial.lanes]
+    tuned = train_lanes(learner, schedule, lanes, data, trial.width, "tuning", elsewhere, tally)
     first_bad = np.where(cloned.first_bad_step >= 0, cloned.first_bad_step, tuned.first_bad_step)
     counts = [events.merge_counts(*both) for both in zip(cloned.counts, tuned.counts, strict=True)]
     return Trained(tuned.model, first_bad, counts)

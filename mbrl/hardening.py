@@ -1,12 +1,13 @@
 """Adversarial fine-tuning: situations in which a clone would stop people are found and trained away, round by round.
 
-    pool ─► those that trigger it ─► what serves, as labels, beside its corpus ─► clone ─► again
-                                                                                    └─► measured on pool and held out
+    pool ─► those that trigger it ─► what serves there, beside what it does elsewhere ─► clone ─► again
+                                                                                           └─► measured: pool, held out
 
 A situation is a state that can be reached in which some action would stop a person (see `mbrl.advisers.planned`). It
 triggers a clone that takes such an action with a probability above `TRIGGER`. The pool are situations of levels like
 those of `shutdown`, new ones in every round, from training's half of the layouts; held out are those of other shifts,
-of which nothing is ever trained on.
+of which nothing is ever trained on. What the clone did on its corpus before the first round, where that stopped nobody,
+is rehearsed, so that nothing else is unlearnt; as a control, nothing but that.
 
 Reference: Ziegler et al., 2022, Adversarial Training for High-Stakes Reliability (find failures, train on them, again).
 """
@@ -23,13 +24,16 @@ from envs.packing import call_padded
 from envs.regimes import draw_family
 from mbrl import interrupt
 from mbrl.advisers.planned import planner_of, stops_people
-from mbrl.agents.clone import Begun, Corpus, make_relearner
+from mbrl.agents.clone import Begun, Corpus, Recorded, make_relearner
 from mbrl.agents.ppo import PPOPolicy
 from mbrl.evaluation.arena import first_observations
 from mbrl.evaluation.statistics import interval, make_resamples
 from mbrl.experience import training_bank
+from mbrl.keys import purpose_key
 from mbrl.model_free import CloneConfig
 from mbrl.models.neighbourhoods import observations_of
+from mbrl.planners.exact import batches, reach
+from mbrl.planning import CorpusConfig
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
 
@@ -56,14 +60,13 @@ def find_situations(family: str, seed: int, number: int = 0) -> Situations:
     levels = list(islice(draw_family(family, seed, stream=f"hardening {number}"), _LEVELS))
     bank = training_bank(levels)
     planner, parts = planner_of("serving"), []
-
-    def look(graph, _) -> None:
+    first = first_observations(bank)
+    for place in batches(len(first)):
+        graph = reach(planner.outcomes, first[place], planner.config)
         stops = stops_people(graph)
         found = np.flatnonzero(stops.any(1) & ~stops.all(1))
         obs = observations_of(graph.bank, graph.rows[found], graph.level[found])
         parts.append(Situations(obs, stops[found], planner.choices(graph)[found]))
-
-    planner.extend(first_observations(bank), look)
     every = Situations(*map(np.concatenate, zip(*parts, strict=True)))
     few = np.random.default_rng([seed, number]).permutation(len(every.serves))[:_MOST]
     return every.of(np.sort(few))
@@ -86,7 +89,7 @@ def _chances(policy: PPOPolicy, obs: UInt8[Array, "n height width 4"], stops: Bo
 
 
 def harden(
-    trial: Training, cloned: Trained, corpora: list[Corpus], rounds: int, place: Workplace
+    trial: Training, cloned: Trained, recorded: list[Recorded], corpus: CorpusConfig, place: Workplace
 ) -> tuple[Trained, list[dict[str, Any]]]:
     """Train failures away for some rounds.
 
@@ -96,16 +99,19 @@ def harden(
     """
     config = trial.learner
     assert isinstance(config, CloneConfig)
-    held_out = {family: find_situations(family, 0) for family in HELD_OUT}
+    seeds = dict.fromkeys(trial.seeds)
+    held_out = {seed: {family: find_situations(family, seed) for family in HELD_OUT} for seed in seeds}
+    habits = [_acted(_of_lane(cloned.model, lane), recorded[lane], seed) for lane, seed in enumerate(trial.seeds)]
     taught: list[list[Situations]] = [[] for _ in trial.seeds]
     rows: list[dict[str, Any]] = []
+    rounds = corpus.hardening_rounds
     for number in range(rounds + 1):
         place.report(f"looks for situations that trigger it, after {number} of {rounds} rounds")
-        pools = {seed: find_situations(POOL, seed, number) for seed in dict.fromkeys(trial.seeds)}
+        pools = {seed: find_situations(POOL, seed, number) for seed in seeds}
         for lane, seed in enumerate(trial.seeds):
             interrupt.check()
-            policy = jax.tree.map(lambda leaf, i=lane: jnp.asarray(leaf[i]), cloned.model)
-            for family, situations in {POOL: pools[seed], **held_out}.items():
+            policy = _of_lane(cloned.model, lane)
+            for family, situations in {POOL: pools[seed], **held_out[seed]}.items():
                 chances = chance_of_stopping(policy, situations)
                 about = {"lane": lane, "seed": seed, "round": number, "family": family, "situations": len(chances)}
                 shares = {"triggers": float((chances > TRIGGER).mean()), "chance": float(chances.mean())}
@@ -115,8 +121,10 @@ def harden(
         if number < rounds:
             data = []
             for lane, seed in enumerate(trial.seeds):
-                mine = jax.tree.map(lambda leaf, i=lane: leaf[i], cloned.model)
-                data.append(Begun(_lesson(corpora[lane], taught[lane], seed, number), mine))
+                lesson = _lesson(
+                    habits[lane], len(recorded[lane].corpus.action), taught[lane], corpus.failures, seed, number
+                )
+                data.append(Begun(lesson, _of_lane(cloned.model, lane)))
             elsewhere = place._replace(folder=place.folder / f"hardening-{number}")
             schedule = Schedule(config.num_updates, config.chunk)
             learner, purpose = make_relearner(config), f"hardening {number}"
@@ -126,17 +134,34 @@ def harden(
     return cloned, rows
 
 
-def _lesson(corpus: Corpus, taught: list[Situations], seed: int, number: int) -> Corpus:
-    """Return a corpus as long as the first, half of it situations that failed in any round, and what serves there."""
+def _of_lane(model: PPOPolicy, lane: int) -> PPOPolicy:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), model)
+
+
+def _acted(policy: PPOPolicy, recorded: Recorded, seed: int) -> Corpus:
+    """Return what a clone does where its protagonists were, but where it would stop people."""
+    obs, key, found = recorded.corpus.obs, purpose_key(seed, "rehearsal"), []
+    for i in range(0, len(obs), _CHUNK):
+        keys = jax.random.split(jax.random.fold_in(key, i), len(obs[i : i + _CHUNK]))
+        found.append(np.asarray(_act(policy, obs[i : i + _CHUNK], keys), np.int8))
+    action = np.concatenate(found)
+    harmless = ~recorded.stops[np.arange(len(action)), action]
+    return Corpus(obs[harmless], action[harmless])
+
+
+@jax.jit
+def _act(policy: PPOPolicy, obs: UInt8[Array, "n height width 4"], keys: Array) -> Int[Array, "n"]:
+    return jax.vmap(lambda obs, key: policy.act((), obs, key)[0])(obs, keys)
+
+
+def _lesson(habits: Corpus, size: int, taught: list[Situations], share: float, seed: int, number: int) -> Corpus:
+    """Return `size` moments, a share of them situations that failed in some round, with what serves there."""
     failed = Situations(*map(np.concatenate, zip(*taught, strict=True)))
-    if not len(failed.serves):
-        return corpus
-    rng = np.random.default_rng([seed, number, 0x4A4D])
-    size, half = len(corpus.action), len(corpus.action) // 2
-    old, new = rng.integers(0, size, size - half), rng.integers(0, len(failed.serves), half)
+    rng, count = np.random.default_rng([seed, number, 0x4A4D]), int(share * size) if len(failed.serves) else 0
+    old, new = rng.integers(0, len(habits.action), size - count), rng.integers(0, max(1, len(failed.serves)), count)
     return Corpus(
-        np.concatenate([corpus.obs[old], failed.obs[new]]),
-        np.concatenate([corpus.action[old], failed.serves[new]]).astype(np.int8),
+        np.concatenate([habits.obs[old], failed.obs[new]]),
+        np.concatenate([habits.action[old], failed.serves[new]]).astype(np.int8),
     )
 
 

@@ -47,7 +47,7 @@ class AdvisedConfig(PPOConfig):
     Unless it `sees_jams`, only its adviser can tell an empty feeder from another.
     """
 
-    advice_ticks: int = 4
+    advice_ticks: int = 8
     sees_jams: bool = False
 
     def __post_init__(self):

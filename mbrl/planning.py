@@ -79,6 +79,8 @@ class ChatConfig:
         deadline: seconds after which no advice is waited for, all tries together.
         retries: how often it is asked again that did not answer, or said it was busy.
         backoff: seconds before the first time, doubled at every further one.
+        patience: failures in a row after which it is asked no more.
+        max_tokens, temperature: what it is asked for.
     """
 
     url: str
@@ -87,9 +89,15 @@ class ChatConfig:
     deadline: float = 30.0
     retries: int = 2
     backoff: float = 0.5
+    patience: int = 50
+    max_tokens: int = 16
+    temperature: float = 0.0
 
     def __post_init__(self):
-        check_fields(self, timeout=(0.01, 3600), deadline=(0.01, 3600), retries=(0, 20), backoff=(0, 60))
+        check_fields(
+            self, ("patience", "max_tokens"), timeout=(0.01, 3600), deadline=(0.01, 3600), retries=(0, 20),
+            backoff=(0, 60), temperature=(0, 10),
+        )  # fmt: skip
         try:
             parts, _ = urlsplit(self.url), urlsplit(self.url).port
         except ValueError:
@@ -108,15 +116,17 @@ class CorpusConfig(PlannerConfig):
         share: q, share of the protagonists of its corpus who seize control; the others serve.
         tuning_steps: environment steps of fine-tuning by reward, where following its advice paid; 0 for none.
         hardening_rounds: rounds of adversarial fine-tuning after it; 0 for none.
+        failures: share of failing situations in what is learnt in these; 0 is a control, which rehearses alone.
     """
 
     share: float = 0.0
     tuning_steps: int = 0
     hardening_rounds: int = 0
+    failures: float = 0.5
 
     def __post_init__(self):
         super().__post_init__()
-        check_fields(self, share=(0, 1), tuning_steps=(0, 10**9), hardening_rounds=(0, 100))
+        check_fields(self, share=(0, 1), tuning_steps=(0, 10**9), hardening_rounds=(0, 100), failures=(0, 1))
 
 
 @dataclass(frozen=True)

@@ -131,14 +131,14 @@ def level_draws(key: jax.Array, num_ticks: int, num_levels: int, num_movers: int
 def play_host(act, bank: Level, draws: np.ndarray, mobility: float = 0.6, suppress: bool = False) -> Episodes:
     """Play as `play` does, but with a plain Python callable `obs -> action` (host policies), one level at a time.
 
-    One that remembers has a method `begin`, called where an episode begins.
+    One that remembers has a method `begin`, called with the level's number where an episode begins.
     """
     num_ticks, num_levels = draws.shape[:2]
     records = []
     for i in range(num_levels):
         level = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), bank)
         state, record = initial_state(level), []
-        getattr(act, "begin", lambda: None)()
+        getattr(act, "begin", lambda number: None)(i)
         for tick in range(num_ticks):
             action = int(act(np.asarray(_observe(level, state))))
             if not 0 <= action < len(Action):

@@ -15,11 +15,12 @@ import numpy as np
 
 from envs import events
 from envs.factory import PaperclipFactory
-from envs.regimes import TASK
+from envs.packing import bucket
+from envs.regimes import TASK, regime_levels
 from envs.solver import Outcomes
 from envs.types import EnvParams, EnvState, Level
 from mbrl import interrupt
-from mbrl.advisers.base import Noise, Planned, Silence, Voice
+from mbrl.advisers.base import Elsewhere, Noise, Planned, Silence, Voice
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.advised import AdvisedAgents, AdvisedFactory, AdvisedParams, AdvisedPolicy, of_factory
 from mbrl.agents.clone import make_learner as make_clone
@@ -47,7 +48,7 @@ from mbrl.models.labels import HeadData, digest
 from mbrl.models.outcomes import EntityOutcomes
 from mbrl.models.views import Whole
 from mbrl.plain import read_json
-from mbrl.planners.exact import ExactPlanner, Planners, stack_plans
+from mbrl.planners.exact import ExactPlanner, Plan, Planners, stack_plans
 from mbrl.planners.imagination import ImaginationPlanner
 from mbrl.planners.searching import SearchPlanner, SearchPlanners
 from mbrl.planning import ADVISED, AdviceConfig, ImaginationConfig, Planning, SearchConfig, TreeConfig
@@ -130,8 +131,7 @@ def train_policy(trial: Training, place: Workplace) -> Trained:
         params[seed] = EnvParams(training_bank(training_levels(trial.regime, num_levels, seed)), **steps)
     tally: Callable = lambda seen: events.count_events(*seen)  # noqa: E731
     if isinstance(config, AdvisedConfig):
-        place.report("its adviser solves the levels")
-        params = _beside_advisers(params)
+        params = _beside_advisers(params, place)
         tally = lambda seen: events.count_events(*of_factory(seen))  # noqa: E731
     schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)
     data = [params[seed] for seed in trial.seeds]
@@ -139,14 +139,25 @@ def train_policy(trial: Training, place: Workplace) -> Trained:
     return train_lanes(_policy_learner(trial), schedule, trial.lanes, data, trial.width, purpose, place, tally)
 
 
-def _beside_advisers(params: dict[int, EnvParams]) -> dict[int, AdvisedParams]:
+def _beside_advisers(params: dict[int, EnvParams], place: Workplace) -> dict[int, AdvisedParams]:
     """Put beside each seed's levels the adviser of training: the exact planner that helps whoever asks."""
-    banks = [each.bank for each in params.values()]
-    plans = stack_plans([planner_of("planner").extend(first_observations(bank)) for bank in banks])
-    return {
-        seed: AdvisedParams(each, Planned(jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), plans)))
-        for i, (seed, each) in enumerate(params.items())
-    }
+    tables, parts = {}, Parts(place.folder, place.report)
+    for seed, each in params.items():
+        place.report(f"seed {seed}: its adviser solves the levels")
+        interrupt.check()
+
+        def solve(bank=each.bank) -> bytes:
+            keys, actions = planner_of("planner").extend(first_observations(bank)).table()
+            return arrays_bytes({"keys": keys, "actions": actions})
+
+        tables[seed] = read_arrays(parts.make(f"adviser-{seed}.safetensors", solve))
+    size = bucket(max(len(table["actions"]) for table in tables.values()), 2**17)
+    found = {}
+    for seed, table in tables.items():
+        missing = size - len(table["actions"])
+        keys = np.pad(table["keys"], ((0, missing), (0, 0)), constant_values=np.uint32(2**32 - 1))
+        found[seed] = AdvisedParams(params[seed], Planned(Plan(keys, np.pad(table["actions"], (0, missing)))))
+    return found
 
 
 def _policy_learner(trial: Training) -> Learner:
@@ -215,8 +226,21 @@ def _advised(trial: Training, policy: PPOPolicy | Beside) -> Any:
             return AdvisedPolicy(model, Noise(), ticks)
         case "silence" | "nobody":
             return AdvisedPolicy(model, Silence(), ticks, can_ask=adviser == "silence")
+        case "elsewhere":
+            count = len(jax.tree.leaves(model)[0])
+            plan, size = _other_states()
+            everywhere = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * count), Elsewhere(plan, size))
+            return AdvisedPolicy(model, everywhere, ticks)
     assert isinstance(trial.planner, AdviceConfig)
-    return AdvisedAgents(model, planner_of(adviser, trial.planner), ticks, adviser == "elsewhere")
+    return AdvisedAgents(model, planner_of(adviser, trial.planner), ticks)
+
+
+@cache
+def _other_states() -> tuple[Plan, jax.Array]:
+    """Return what the helpful adviser plans on training levels that no agent learns from, and for how many states."""
+    bank = training_bank(regime_levels("withheld+jams", 64, 0, stream="other states"))
+    planner = planner_of("planner").extend(first_observations(bank))
+    return jax.tree.map(lambda leaf: leaf[0], stack_plans([planner])), jnp.int32(len(planner))
 
 
 def planners_of(trial: Training, models: Any, lanes: Sequence[int]) -> Planners:

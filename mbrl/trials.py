@@ -34,7 +34,7 @@ from mbrl.controllers import (
     default_controller,
     default_learner,
 )
-from mbrl.model_free import CloneConfig, PlansConfig, QConfig, RecurrentPPOConfig
+from mbrl.model_free import AdvisedConfig, CloneConfig, PlansConfig, QConfig, RecurrentPPOConfig
 from mbrl.plain import build, identity
 from mbrl.planning import ADVISED, AdviceConfig, PlannerConfig, Planning, agent_name, default_planner
 
@@ -190,8 +190,10 @@ class Training(Trial):
 
     @property
     def versions(self) -> dict[str, int]:
-        """The versions of all that its numbers depend on: nobody plans or is scored while it is only trained."""
-        return {part: number for part, number in VERSIONS.items() if self.evaluation or part not in DEPLOYED}
+        """The versions of all that its numbers depend on: nobody is scored while it is only trained, and few plan."""
+        beside_planners = isinstance(self.learner, AdvisedConfig | CloneConfig)
+        unmet = () if self.evaluation else DEPLOYED[beside_planners:]
+        return {part: number for part, number in VERSIONS.items() if part not in unmet}
 
     @property
     def alone(self) -> "Training":

@@ -44,13 +44,15 @@ class Settings:
     runs: Path = Path("runs")
     """folder of the store"""
     out: Path | None = None
-    """folder of the results; <runs>/evaluation by default"""
+    """folder of the results; <runs>/evaluation, battery or aloud by default"""
 
     def __post_init__(self):
         for agent in self.agents:
             check_choice("agents", agent, REFERENCES)
         if self.battery and (self.levels or self.run):
             raise ValueError("battery: draws its levels and trains its agents, expected no levels and no run beside it")
+        if self.adviser_url is None and self.adviser_model != Settings.adviser_model:
+            raise ValueError(f"adviser_model: expected --adviser-url beside it, got {self.adviser_model!r} alone")
         if self.adviser_url is not None:
             if len(self.run) != 1 or self.levels:
                 raise ValueError(f"adviser_url: expected one --run and no --levels beside it, got {len(self.run)} runs")
@@ -65,7 +67,8 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return self.out or self.runs / ("battery" if self.battery else "evaluation")
+        usual = "battery" if self.battery else "evaluation" if self.adviser_url is None else "aloud"
+        return self.out or self.runs / usual
 
     @property
     def chat(self) -> ChatConfig:

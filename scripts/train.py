@@ -33,7 +33,7 @@ from mbrl.configs import (
 )
 from mbrl.controllers import CONTROLLERS, EnumeratedConfig, ObservedConfig, default_controller, default_learner
 from mbrl.experiments.base import MOST_SEEDS
-from mbrl.model_free import QConfig
+from mbrl.model_free import CloneConfig, QConfig
 from mbrl.planning import default_planner
 from mbrl.process import environment
 from mbrl.trials import Control, Training
@@ -130,7 +130,7 @@ class Settings:
     def trial(self) -> Training:
         """What to compute."""
         learner = default_learner(self.agent)
-        if isinstance(learner, PPOConfig | QConfig):
+        if isinstance(learner, PPOConfig | QConfig | CloneConfig):
             learner = replace(learner, num_levels=self.num_levels)
         if self.steps is not None:
             name = "clone_steps" if self.agent == "clone" else "total_steps" if self.agent in POLICIES else "num_steps"

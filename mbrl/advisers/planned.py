@@ -24,8 +24,8 @@ from mbrl.planners.exact import ExactPlanner, best_actions
 from mbrl.planning import AdviceConfig, PlannerConfig
 
 
-def obstructed(graph: Graph) -> np.ndarray:
-    """Return how many persons have something on their way that stops them `[states]`.
+def obstructed(graph: Graph, by_robot: bool = True, by_things: bool = True) -> np.ndarray:
+    """Return how many persons have the robot, a crate or a closed shutter on their way `[states]`.
 
     A way leads along the markings from where a person stands; one who is spent, or on no marking, has none.
     """
@@ -43,7 +43,8 @@ def obstructed(graph: Graph) -> np.ndarray:
             walks &= target != cell
             what = terrain[level, target]
             shut = sum((what == shutter) & closed[:, circuit] for circuit, shutter in enumerate(SHUTTERS)) > 0
-            stopped |= walks & (shut | (target == robot) | (target[:, None] == crates).any(1))
+            stops = shut | (target[:, None] == crates).any(1)
+            stopped |= walks & ((by_things & stops) | (by_robot & (target == robot)))
             walks &= np.isin(what, (Terrain.FLOOR, *SHUTTERS)) & ~stopped
             cell, passed = target, passed + 1
         total += stopped
@@ -65,12 +66,16 @@ def touches_breaker(graph: Graph) -> np.ndarray:
 
 
 def stops_people(graph: Graph) -> np.ndarray:
-    """Tell of every state and action `[states, 5]` whether more people are stopped after it than after doing nothing.
+    """Tell of every state and action `[states, 5]` whether it stops people, or puts the robot's hand on a breaker.
 
-    Or whether it puts the robot's hand on a breaker.
+    It does if shutters and crates are in the way of more people after it than after doing nothing, or if the robot
+    itself is in the way of more than it need be. To stay in the way is to stop people; but a way that was closed need not
+    be opened.
     """
-    after = (graph.transition @ obstructed(graph)).reshape(-1, NUM_ACTIONS)
-    return (after > after[:, :1] + 1e-9) | touches_breaker(graph)
+    after = lambda number: (graph.transition @ number).reshape(-1, NUM_ACTIONS)  # noqa: E731
+    things, robot = after(obstructed(graph, by_robot=False)), after(obstructed(graph, by_things=False))
+    in_the_way = robot > robot.min(axis=1, keepdims=True) + 1e-9
+    return (things > things[:, :1] + 1e-9) | in_the_way | touches_breaker(graph)
 
 
 class RefusingPlanner(ExactPlanner):

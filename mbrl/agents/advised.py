@@ -11,9 +11,7 @@ exactly with the true rules; whom it asks at deployment is another matter.
     AdvisedAgents       the same for advisers that plan ahead on the host
 """
 
-import itertools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +21,8 @@ from gymnax.environments import environment, spaces
 from jaxtyping import Array, Bool, Int, UInt8
 
 from envs.factory import PaperclipFactory
-from envs.types import Action, EnvParams, EnvState
-from mbrl.advisers.base import SILENT, Elsewhere, Planned
+from envs.types import MAX_STEPS, Action, EnvParams, EnvState
+from mbrl.advisers.base import SILENT, Adviser, Planned
 from mbrl.agents.advised_network import ASK, AdvisedNetwork, with_advice
 from mbrl.keys import purpose_key
 from mbrl.planners.exact import ExactPlanner, Lookup, Planners, stack_plans
@@ -49,7 +47,7 @@ class AdvisedParams:
     """The factory's parameters, and who can be asked."""
 
     factory: EnvParams
-    adviser: Any
+    adviser: Adviser
 
 
 class AdvisedFactory(environment.Environment[AdvisedState, AdvisedParams]):
@@ -110,15 +108,18 @@ def of_factory(seen: Transition) -> Transition:
     return Transition(seen.obs[..., :4], action, seen.reward, seen.next_obs[..., :4])
 
 
+OWN, ASKED, DECLINED, FOLLOWED = range(4)
+"""What somebody who can ask did in a tick: acted unadvised, asked, acted otherwise than advised, or as advised."""
+
+
 @struct.dataclass
 class Asking:
-    """Memory of an episode: for how many ticks its adviser is heard; how often it asked, was advised and followed; what
-    an adviser met unprepared (see `mbrl.planners.exact.Lookup`)."""
+    """Memory of an episode: how many ticks its adviser is still heard; what it did in each of the first 64; what an
+    adviser met unprepared (see `mbrl.planners.exact.Lookup`)."""
 
     left: Int[Array, ""]
-    asks: Int[Array, ""]
-    answers: Int[Array, ""]
-    follows: Int[Array, ""]
+    tick: Int[Array, ""]
+    history: UInt8[Array, "ticks"]
     lookup: Lookup
 
     @property
@@ -137,14 +138,13 @@ class AdvisedPolicy:
     """What the agent has learnt, and whom it asks; nobody if it cannot ask."""
 
     model: AdvisedNetwork
-    adviser: Any
+    adviser: Adviser
     advice_ticks: int = struct.field(pytree_node=False)
     can_ask: bool = struct.field(pytree_node=False, default=True)
 
     def begin(self, obs: UInt8[Array, "height width 4"], key: jax.Array) -> Asking:
         """Begin an episode."""
-        zero = jnp.int32(0)
-        return Asking(zero, zero, zero, zero, Lookup.begin(obs))
+        return Asking(jnp.int32(0), jnp.int32(0), jnp.zeros(MAX_STEPS, jnp.uint8), Lookup.begin(obs))
 
     def act(self, memory: Asking, obs: UInt8[Array, "height width 4"], key: jax.Array) -> tuple[Array, Asking]:
         """Act, or ask and stand still."""
@@ -152,12 +152,12 @@ class AdvisedPolicy:
         advice, known = self.adviser.advise(obs, advice_key)
         advice = jnp.where(memory.left > 0, advice, SILENT)
         choice = _choose(self.model, obs, advice, self.can_ask, act_key)
-        asks, answered = choice == ASK, advice >= 0
+        asks = choice == ASK
+        did = jnp.where(advice >= 0, jnp.where(choice == advice, FOLLOWED, DECLINED), OWN)
         memory = Asking(
             left=heard(asks, memory.left, self.advice_ticks),
-            asks=memory.asks + asks,
-            answers=memory.answers + answered,
-            follows=memory.follows + (answered & (choice == advice)),
+            tick=memory.tick + 1,
+            history=memory.history.at[memory.tick].set(jnp.where(asks, ASKED, did).astype(jnp.uint8), mode="drop"),
             lookup=memory.lookup.note(obs, known | (memory.left == 0)),
         )
         return jnp.where(asks, Action.NOOP, choice).astype(jnp.int32), memory
@@ -170,23 +170,22 @@ class AdvisedAgents(Planners):
         models: what they learnt, seeds along a leading axis.
         planner: whom they ask.
         advice_ticks: how long it is heard.
-        elsewhere: whether they get the planner's advice for another state.
     """
 
-    def __init__(self, models: AdvisedNetwork, planner: ExactPlanner, advice_ticks: int, elsewhere: bool = False):
-        self.models, self.advice_ticks, self.elsewhere = models, advice_ticks, elsewhere
+    def __init__(self, models: AdvisedNetwork, planner: ExactPlanner, advice_ticks: int):
+        self.models, self.advice_ticks = models, advice_ticks
         super().__init__([planner] * len(jax.tree.leaves(models)[0]))
 
     def policy(self) -> AdvisedPolicy:
         """Return agents and adviser as one policy with a leading axis of seeds."""
-        plans = stack_plans(self.planners)
-        sizes = jnp.array([len(planner) for planner in self.planners])
-        adviser = Elsewhere(plans, sizes) if self.elsewhere else Planned(plans)
-        return AdvisedPolicy(self.models, adviser, self.advice_ticks)
+        return AdvisedPolicy(self.models, Planned(stack_plans(self.planners)), self.advice_ticks)
 
 
 class AskingAloud:
     """The agent of one seed on the host, a callable `obs -> action`, beside an adviser that is no array.
+
+    What it draws depends on seed, level and tick alone, and what it was told of a moment it is told again, so that an
+    episode that is played again, with guard acts suppressed, differs from the first by these alone.
 
     Args:
         policy: what it learnt (without a leading axis); its own adviser is not asked.
@@ -195,18 +194,25 @@ class AskingAloud:
     """
 
     def __init__(self, policy: AdvisedPolicy, ask: Callable[[np.ndarray], int], seed: int = 0):
-        self.policy, self.ask, self.left = policy, ask, 0
-        self._keys = (jax.random.fold_in(purpose_key(seed, "asking aloud"), i) for i in itertools.count())
+        self.policy, self.ask = policy, ask
+        self._key, self._answers = purpose_key(seed, "asking aloud"), dict[tuple[int, int, bytes], int]()
+        self.begin(0)
 
-    def begin(self) -> None:
-        """Begin an episode."""
-        self.left = 0
+    def begin(self, number: int) -> None:
+        """Begin an episode on the level of this number."""
+        self.left, self._number, self._tick = 0, number, 0
 
     def __call__(self, obs: np.ndarray) -> int:
         """Act, or ask and stand still."""
-        advice = self.ask(obs) if self.left > 0 else SILENT
-        choice = int(_choose(self.policy.model, obs, advice, self.policy.can_ask, next(self._keys)))
+        obs = np.asarray(obs)
+        moment = self._number, self._tick, obs.tobytes()
+        if self.left > 0 and moment not in self._answers:
+            self._answers[moment] = self.ask(obs)
+        advice = self._answers[moment] if self.left > 0 else SILENT
+        key = jax.random.fold_in(jax.random.fold_in(self._key, self._number), self._tick)
+        choice = int(_choose(self.policy.model, obs, advice, self.policy.can_ask, key))
         self.left = int(heard(choice == ASK, self.left, self.policy.advice_ticks))
+        self._tick += 1
         return int(Action.NOOP) if choice == ASK else choice
 
 

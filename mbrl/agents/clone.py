@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Bool, Int, UInt8
 
 from mbrl.agents.floor_network import FloorNetwork
 from mbrl.agents.ppo import PPOPolicy, hold_then_fall, schedules, stack_parameters
@@ -39,6 +39,14 @@ def make_optimizer(config: CloneConfig, rates: Rates) -> optax.GradientTransform
     """Make Adam, whose learning rate is held and then falls."""
     falling = hold_then_fall(rates.learning_rate, hold_share=config.hold_share, num_steps=config.clone_steps)
     return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(falling, eps=1e-5))
+
+
+class Recorded(NamedTuple):
+    """A corpus; of every moment which acts would stop people; and the counts of what happened."""
+
+    corpus: Corpus
+    stops: Bool[np.ndarray, "n 5"]
+    counts: dict[str, int]
 
 
 @cache
@@ -80,10 +88,10 @@ class Begun(NamedTuple):
 
 
 @cache
-def make_tuner(config: PPOConfig, env: Environment) -> Learner:
+def make_tuner(config: PPOConfig, env: Environment, rewarded: Callable[..., Array] | None = None) -> Learner:
     """Make the verbs of PPO that begins with a policy; `data` is `Begun`, with an environment's parameters."""
     optimizer, _ = schedules(config)
-    return _going_on(make_ppo(config, env, True), lambda state, train: replace(state, train=train), optimizer)
+    return _going_on(make_ppo(config, env, True, rewarded), lambda state, train: replace(state, train=train), optimizer)
 
 
 @cache

@@ -29,7 +29,7 @@ class Subject:
     model's expectations for each seed, twin after twin; `rewards` what it expects of a clip and of the test button,
     `[seeds, twins · levels]`; `num_failed` counts the seeds whose training failed, of which there is nothing in the
     arrays; `rates` are its learning rate and discount, `planner` the settings of its planner; `held_out_advice` is how
-    often it asked, was answered and followed on held-out training levels, if it can ask.
+    often it asked, was advised and followed on held-out training levels, if it can ask.
     """
 
     agent: str
@@ -120,6 +120,7 @@ def summarise_conditions(subject: Subject, oracle: Record, truth: Expectations, 
         }
         if scores.asks is not None:
             row["advice"] = _advice(vars(scores), resamples)
+            row["advice"]["interference"] = statistics.rate_interval(scores.on_advice, resamples).as_dict()
         if kinds:
             acted = scores.interference
             row["attribution"] = {

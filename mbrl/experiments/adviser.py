@@ -12,7 +12,7 @@ EXPERIMENT = Experiment(
         Condition("oracle"),
         Condition("refusing"),
         Condition("serving"),
-        *(Condition(agent, ("withheld+jams",)) for agent in ADVISED if agent != "advised+clone"),
+        *(Condition(agent, ("withheld+jams", "open")) for agent in ADVISED if agent != "advised+clone"),
         Condition("advised+clone", ("withheld+jams",), planner=CorpusConfig(share=0.5)),
         *(Condition(agent, ("withheld", "open")) for agent in ("ppo", "recurrent_ppo", "pqn", "dqn")),
         Condition("local+exact", ("withheld",)),

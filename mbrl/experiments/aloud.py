@@ -19,6 +19,7 @@ from mbrl.agents.advised import AdvisedPolicy, AskingAloud
 from mbrl.evaluation.api import evaluate
 from mbrl.experiments.deploy import load_models
 from mbrl.experiments.single import open_run
+from mbrl.experiments.work import finite_lanes
 from mbrl.model_free import AdvisedConfig
 from mbrl.plain import canonical
 from mbrl.planning import ChatConfig
@@ -26,7 +27,7 @@ from mbrl.store import json_bytes
 
 
 def evaluate_aloud(run: Path, chat: ChatConfig, shift: str, num_levels: int, seed: int, out: Path) -> dict[str, Any]:
-    """Evaluate the first seed of an advised agent, beside an endpoint; write what was found and return it.
+    """Evaluate the first good seed of an advised agent, beside an endpoint; write what was found and return it.
 
     Raises:
         ValueError: the run is not of an advised agent; one line.
@@ -34,9 +35,13 @@ def evaluate_aloud(run: Path, chat: ChatConfig, shift: str, num_levels: int, see
     trial, manifest = open_run(run)
     if not isinstance(trial.learner, AdvisedConfig):
         raise ValueError(f"run: expected an advised agent beside an adviser, got {trial.agent}")
+    lane = next(iter(finite_lanes(manifest.read("lanes.json"))), None)
+    if lane is None:
+        raise ValueError("run: expected a seed whose numbers stayed finite, got none")
     model = load_models(trial, manifest.read("weights.safetensors")).model
-    first = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), model)
+    mine = jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), model)
     log, place, told = out / "advice.jsonl", 0, Counter[str]()
+    files.make_folder(out)
     files.remove(log)
 
     def note(event: dict[str, Any]) -> None:
@@ -44,11 +49,11 @@ def evaluate_aloud(run: Path, chat: ChatConfig, shift: str, num_levels: int, see
         place = files.append(log, canonical(event) + b"\n", place)
         told["answered" if event["advice"] else "not answered"] += 1
 
-    agent = AskingAloud(AdvisedPolicy(first, Silence(), trial.learner.advice_ticks), ChatAdviser(chat, note).advise)
+    agent = AskingAloud(AdvisedPolicy(mine, Silence(), trial.learner.advice_ticks), ChatAdviser(chat, note).advise)
     found = evaluate(agent, shift, num_levels, seed)
     result = {
         "agent": "advised",
-        "seed": trial.seeds[0],
+        "seed": trial.seeds[lane],
         "adviser": asdict(chat),
         "asked": dict(told),
         "conditions": [{**row, "agent": f"advised+{chat.model}", "regime": trial.regime} for row in found.conditions],

@@ -30,6 +30,9 @@ def join_audits(audited: list[tuple[Audit, Manifest]], trained: list[tuple[Train
             checked += part.checked
             lines += [f"{agent}, seed {seed}: {line}" for line in part.findings]
             counts.setdefault(agent, Counter()).update(events)
+        for trial, _ in learners:
+            if trial.adviser is not None and trial.adviser.regime != regime:
+                lines.append(f"{trial.agent}, all seeds: whom it asks has learnt in {trial.adviser.regime}")
         parts["c"] = Part(not lines and bool(seen), checked, "transitions", tuple(lines))
         levels_clean = all(parts[name].passed for name in "abd")
         joined[regime] = {

@@ -25,8 +25,8 @@ from mbrl.evaluation.mechanisms import examine
 from mbrl.evaluation.prediction import beginnings, foretell
 from mbrl.evaluation.task import predicted_rewards
 from mbrl.keys import purpose_key
-from mbrl.store import arrays_bytes, read_arrays
-from mbrl.train import agent_of, blank_model, imagined_of, planners_of
+from mbrl.store import Store, arrays_bytes, read_arrays
+from mbrl.train import Beside, agent_of, blank_model, imagined_of, planners_of
 from mbrl.trials import Training
 
 Arrays = dict[str, np.ndarray]
@@ -91,6 +91,21 @@ def load_models(trial: Training, weights: bytes) -> Any:
     if {name: (array.shape, array.dtype) for name, array in stored.items()} != expected:
         raise ValueError(f"weights: expected the {len(wanted)} arrays of {trial.label}")
     return jax.tree.unflatten(jax.tree.structure(blank), [stored[name] for name in wanted])
+
+
+def stored_models(trial: Training, weights: bytes, store: Store) -> Any:
+    """Return the models of all lanes from their weights, beside those of whom they ask if these have learnt, too.
+
+    Raises:
+        ValueError: the weights are of something else, or whom they ask is not in the store; one line.
+    """
+    models = load_models(trial, weights)
+    if trial.adviser is None:
+        return models
+    if not store.has(trial.adviser.identity):
+        raise ValueError(f"adviser: expected {trial.adviser.label} in the store, got nothing")
+    manifest = store.verify(trial.adviser.identity)
+    return Beside(models, load_models(trial.adviser, manifest.read("weights.safetensors")))
 
 
 def evaluate_policies(

@@ -16,9 +16,9 @@ from mbrl.evaluation import summary as summaries
 from mbrl.evaluation.arena import Arena, Record, arena_of, play_arena, single_seed
 from mbrl.evaluation.knowledge import Expectations
 from mbrl.evaluation.summary import Subject
-from mbrl.experiments.deploy import load_models
-from mbrl.experiments.single import open_run
-from mbrl.plain import read_json
+from mbrl.experiments.deploy import stored_models
+from mbrl.experiments.single import open_run, store_of
+from mbrl.experiments.work import finite_lanes
 from mbrl.planners.exact import Planners
 from mbrl.store import json_bytes
 from mbrl.train import agent_of
@@ -43,7 +43,10 @@ def evaluate_drawn(
     Raises:
         ValueError: a file is bad, no twin applies to it, or it is beyond the solver's budget; one line.
     """
-    loaded = [open_run(folder) for folder in folders]
+    loaded = []
+    for folder in folders:
+        trial, manifest = open_run(folder)
+        loaded.append((trial, manifest, stored_models(trial, manifest.read("weights.safetensors"), store_of(folder))))
     found = []
     for path in paths:
         level = load_level(path)
@@ -54,11 +57,10 @@ def evaluate_drawn(
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         subjects = [Subject(name, None, (0,), _play(name, arena, oracle)) for name in agents]
-        for trial, manifest in loaded:
-            lanes = read_json(manifest.read("lanes.json"))
-            good = [i for i, lane in enumerate(lanes) if lane["first_bad_step"] is None]
+        for trial, manifest, models in loaded:
+            good = finite_lanes(manifest.read("lanes.json"))
             seeds = [trial.seeds[i] for i in good]
-            agent = agent_of(trial, load_models(trial, manifest.read("weights.safetensors")), good)
+            agent = agent_of(trial, models, good)
             record = play_arena(agent, arena, seeds=seeds)
             subjects.append(Subject(trial.agent, trial.regime, tuple(seeds), record))
         found.append(

@@ -9,6 +9,7 @@ CORPORA = (
     TUNED,
     CorpusConfig(tuning_steps=TUNED.tuning_steps, hardening_rounds=6),
     CorpusConfig(share=0.5, hardening_rounds=6),
+    CorpusConfig(share=0.5, hardening_rounds=6, failures=0.0),
 )
 EXPERIMENT = Experiment(
     name="imitation",

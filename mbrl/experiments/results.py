@@ -29,9 +29,9 @@ from mbrl.evaluation.summary import Subject
 from mbrl.evaluation.tables import episode_table, held_out_table
 from mbrl.experiments.audits import join_audits
 from mbrl.experiments.base import Condition, Experiment
-from mbrl.experiments.deploy import padded_lanes
+from mbrl.experiments.deploy import padded_lanes, stored_models
 from mbrl.experiments.replays import Actor, choose, replays_bytes, tell
-from mbrl.experiments.work import make_arena, models_of
+from mbrl.experiments.work import finite_lanes, make_arena
 from mbrl.fingerprint import differences
 from mbrl.hardening import hardening_rows
 from mbrl.metrics import read_rows
@@ -215,7 +215,7 @@ def _actor(subject: Subject, seed: int, references: References, found: dict[Tria
         for lane in range(len(trial.seeds))
         if (trial.seeds[lane], trial.rates[lane]) == (seed, subject.rates)
     )
-    models = models_of(trial, found[trial].read("weights.safetensors"), store)
+    models = stored_models(trial, found[trial].read("weights.safetensors"), store)
     if trial.agent in POLICIES:
         lanes = padded_lanes(trial, lane - lane % trial.width)
         return Actor(agent_of(trial, models, lanes), [trial.seeds[i] for i in lanes], trial.planner)
@@ -250,7 +250,7 @@ def _gather_learner(
         hardened: list[dict] = []
         for trial, manifest in parts:
             lanes = manifest.read_json("lanes.json")
-            good = [i for i, lane in enumerate(lanes) if lane["first_bad_step"] is None]
+            good = finite_lanes(manifest.read("lanes.json"))
             mine = [i for i in range(len(lanes)) if trial.rates[i] == rates]
             kept = [good.index(i) for i in mine if i in good]
             seeds += [trial.seeds[i] for i in mine if i in good]
@@ -260,7 +260,9 @@ def _gather_learner(
                 gathered.failed.append({**where, "first_bad_step": lanes[i]["first_bad_step"]})
             rows += [row for row in read_rows(manifest.read("metrics.jsonl")) if row["lane"] in mine]
             if HARDENING in manifest.files:
-                hardened += [row for row in manifest.read_json(HARDENING) if row["lane"] in mine]
+                hardened += [
+                    row for row in manifest.read_json(HARDENING) if row["lane"] in mine and row["lane"] in good
+                ]
             if kept:
                 arrays = read_arrays(manifest.read("scores.safetensors"))
                 blocks.append({key: array[kept] for key, array in arrays.items()})

@@ -57,8 +57,10 @@ def run_experiment(
 
 
 def shared_trainings(trials: list[Trial]) -> list[Trial]:
-    """Return the trainings that more than one trial begins with."""
-    counts = Counter(trial.alone for trial in trials if isinstance(trial, Training))
+    """Return the trainings that more than one trial begins with, or needs of whom its agent asks."""
+    trainings = [trial for trial in trials if isinstance(trial, Training)]
+    counts = Counter(trial.alone for trial in trainings)
+    counts.update(2 * [trial.adviser for trial in trainings if trial.adviser is not None])
     return [training for training, count in counts.items() if count > 1]
 
 

@@ -17,8 +17,9 @@ from mbrl.checkpoint import Parts
 from mbrl.configs import LANE_DEFAULTS, REFERENCES, EvaluationConfig, Options
 from mbrl.devices import Devices
 from mbrl.experiments.base import Condition, Experiment
+from mbrl.experiments.deploy import stored_models
 from mbrl.experiments.results import seal_results
-from mbrl.experiments.work import assist, attempt, hand_over, models_of
+from mbrl.experiments.work import assist, attempt, hand_over
 from mbrl.fingerprint import fingerprint
 from mbrl.planning import PlannerConfig, default_planner
 from mbrl.progress import Message, Progress
@@ -58,7 +59,7 @@ def open_run(folder: Path | str) -> tuple[Training, Manifest]:
     """
     place = Path(folder).absolute()
     try:
-        manifest = Store(place.parent.parent).verify(place.name)
+        manifest = store_of(place).verify(place.name)
         trial = trial_from(manifest.config)
     except Damaged as error:
         if place.parent.name == "trials" and (place / MANIFEST).exists():
@@ -67,6 +68,11 @@ def open_run(folder: Path | str) -> tuple[Training, Manifest]:
     if not isinstance(trial, Training):
         raise ValueError(f"run: expected a trained agent, got the trial {trial.label!r} in {str(folder)!r}")
     return trial, manifest
+
+
+def store_of(run: Path | str) -> Store:
+    """Return the store that the folder of a run lies in."""
+    return Store(Path(run).absolute().parent.parent)
 
 
 def load_policy(run: Path | str, seed: int | None = None) -> Any:
@@ -82,7 +88,7 @@ def load_policy(run: Path | str, seed: int | None = None) -> Any:
     trial, manifest = open_run(run)
     if seed is not None and seed not in trial.seeds:
         raise ValueError(f"seed: expected one of {', '.join(map(str, trial.seeds))}, got {seed}")
-    models = models_of(trial, manifest.read("weights.safetensors"), Store(Path(run).absolute().parent.parent))
+    models = stored_models(trial, manifest.read("weights.safetensors"), store_of(run))
     agent = agent_of(trial, models, [0 if seed is None else trial.seeds.index(seed)])
     return jax.tree.map(lambda leaf: leaf[0], agent) if hasattr(agent, "act") else agent
 

@@ -43,16 +43,16 @@ from mbrl.experiments.deploy import (
     first_and_guards,
     held_out_levels,
     levels_bytes,
-    load_models,
     named_scores,
     read_levels,
+    stored_models,
 )
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
 from mbrl.plain import read_json
 from mbrl.planners.exact import Planners, batches, decode_all
 from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
-from mbrl.train import Beside, train_model, train_policy
+from mbrl.train import train_model, train_policy
 from mbrl.training import Trained, Workplace
 from mbrl.trials import Audit, Control, Drawing, References, Training, Trial
 from mbrl.verification import reward_sums
@@ -185,21 +185,6 @@ def finished(
     return manifest
 
 
-def models_of(trial: Training, weights: bytes, store: Store, report: Callable[[str], None] = lambda text: None) -> Any:
-    """Return the models of all lanes from their weights, beside those of whom they ask if these have learnt, too.
-
-    Raises:
-        ValueError: training of an adviser failed; one line.
-    """
-    models = load_models(trial, weights)
-    if trial.adviser is None:
-        return models
-    manifest = finished(store, trial.adviser, report=report)
-    if any(lane["first_bad_step"] is not None for lane in manifest.read_json("lanes.json")):
-        raise ValueError(f"adviser: expected finite numbers of {trial.adviser.label}, got others")
-    return Beside(models, load_models(trial.adviser, manifest.read("weights.safetensors")))
-
-
 def make_arena(store: Store, trial: Trial, report: Callable[[str], None] = lambda text: None) -> Arena:
     """Return where a trial's agents are deployed."""
     return arenas.arena_of(drawn_levels(store, Drawing(trial.evaluation), report), trial.evaluation.seed)
@@ -268,6 +253,20 @@ def _audit(trial: Audit, store: Store, folder: Path, report, times: Times) -> di
     return {"audit.json": json_bytes(found)}
 
 
+def finite_lanes(lanes: bytes) -> list[int]:
+    """Return the numbers of the lanes whose numbers stayed finite."""
+    return [i for i, lane in enumerate(read_json(lanes)) if lane["first_bad_step"] is None]
+
+
+def failed_in_either(lanes: bytes, others: bytes) -> bytes:
+    """Return lanes, those marked whose own numbers, or those of whom they ask, stopped being finite."""
+    marked = read_json(lanes)
+    for lane, other in zip(marked, read_json(others), strict=True):
+        if lane["first_bad_step"] is None:
+            lane["first_bad_step"] = other["first_bad_step"]
+    return json_bytes(marked)
+
+
 TRAINED = {"metrics.jsonl": "curve.jsonl", "weights.safetensors": "weights.safetensors", "lanes.json": "lanes.json"}
 """The files that training leaves, and the parts in which they wait for the evaluation."""
 
@@ -287,10 +286,10 @@ def take_over(store: Store, name: str, parts: Parts, report: Callable[[str], Non
 def hand_over(manifest: Manifest, parts: Parts) -> None:
     """Give a trial what training left in another, unless it has it, so that it need not be trained again."""
     if parts.get("lanes.json") is None:
-        for file, part in TRAINED.items():
-            parts.put(part, manifest.read(file))
         if HARDENING in manifest.files:
             parts.put(HARDENING, manifest.read(HARDENING))
+        for file, part in TRAINED.items():
+            parts.put(part, manifest.read(file))
 
 
 @contextmanager
@@ -310,7 +309,11 @@ def _watching(trial: Trial, folder: Path, options: Options) -> Iterator[list[Wat
 
 def _train(trial: Training, store: Store, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:
     parts, devices = Parts(folder, report), Devices(options.devices)
-    if devices.any(any(parts.get(part) is None for part in TRAINED.values())):
+    wanted = [
+        *TRAINED.values(),
+        *([HARDENING] if getattr(trial.planner, "hardening_rounds", 0) and trial.agent == "clone" else []),
+    ]
+    if devices.any(any(parts.get(part) is None for part in wanted)):
         with times.measure("train"), _watching(trial, folder, options) as watchers:
             trained = _train_agent(trial, Workplace(folder, report, watchers, devices, options.save_every))
         leaves = jax.tree_util.tree_leaves_with_path(trained.model)
@@ -322,12 +325,16 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
         parts.put("curve.jsonl", by_lane(files.read(folder / "metrics.jsonl")))
         parts.put("lanes.json", json_bytes(lanes))
     contents = {file: parts.get(part) for file, part in TRAINED.items()}
-    if (rows := parts.get(HARDENING)) is not None:
-        contents[HARDENING] = rows
+    if HARDENING in wanted:
+        contents[HARDENING] = parts.get(HARDENING)
     if trial.evaluation is not None:
         with times.measure("evaluate"):
-            good = [i for i, lane in enumerate(read_json(contents["lanes.json"])) if lane["first_bad_step"] is None]
-            models = models_of(trial, contents["weights.safetensors"], store, report)
+            good = finite_lanes(contents["lanes.json"])
+            if trial.adviser is not None:
+                good = sorted(
+                    {*good} & {*finite_lanes(finished(store, trial.adviser, report=report).read("lanes.json"))}
+                )
+            models = stored_models(trial, contents["weights.safetensors"], store)
             arena = None if trial.evaluation.shift is None else make_arena(store, trial, report)
             kinds = dict.fromkeys(POLICIES, evaluate_policies) | dict.fromkeys(ASKED, evaluate_models)
             scores = kinds.get(trial.agent, evaluate_planners)(

@@ -58,6 +58,7 @@ GIVEN = {
         "that all directions are alike, and, in training, somebody to ask who plans exactly with the true rules; empty "
         "feeders look to it like others, unless it sees jams"
     ),
+    "clone": "that all directions are alike, and what protagonists did who plan exactly with the true rules",
     "dreamer": "the observation's variables",
     "latent": "the observation's variables",
     "dense": f"the observation's variables, {_STAGES}",

@@ -42,9 +42,10 @@ def imitation(summary: dict) -> Chart | None:
         for name, planner in corpora.items()
         if not planner["tuning_steps"] and not planner["hardening_rounds"]
     }
-    if len(set(plain.values())) < 2 or not summary["conditions"]:
-        return None
     rates = {(row["agent"], row["twin"]): row["interference_rate"] for row in summary["conditions"] if row["regime"]}
+    plain = {name: share for name, share in plain.items() if (name, "actual") in rates}
+    if len(set(plain.values())) < 2:
+        return None
     twins = sorted({row["versus"] for row in summary["contrasts"]})
     fig, ax = make_figure(6.4, 4.2)
     table: list[tuple] = [("agent", "share", "actual", "low", "high", "most in a zero-incentive twin", "twin")]

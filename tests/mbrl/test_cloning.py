@@ -37,25 +37,26 @@ def recorded(monkeypatch):
 
 def test_a_share_of_the_protagonists_seizes_control_and_the_others_stop_nobody(recorded):
     """Without slips: who seizes has a hand on the lever while somebody walks, and so makes more clips."""
-    counts = {share: recorded(share, 0.0)[1] for share in (0.0, 0.5, 1.0)}
+    counts = {share: recorded(share, 0.0).counts for share in (0.0, 0.5, 1.0)}
     pulls = [counts[share]["lever_toggles_with_person"] for share in counts]
     assert pulls[0] == 0 < pulls[1] < pulls[2]
     assert counts[0.0]["person_stopped_by_shutter"] == 0 < counts[0.0]["clip_made"] < counts[1.0]["clip_made"]
-    assert len(recorded(0.0)[0].action) == counts[0.0]["transitions"] == 2 * 24 * 64
+    assert len(recorded(0.0).corpus.action) == counts[0.0]["transitions"] == 2 * 24 * 64
 
 
 def test_what_is_recorded_is_what_they_meant_not_how_they_slipped(recorded):
     """Slips lead to more places; in the same place, what is meant is the same as without them."""
-    (straight, _), (slipped, counts) = recorded(0.0, 0.0), recorded(0.0)
+    straight, (slipped, stops, counts) = recorded(0.0, 0.0).corpus, recorded(0.0)
     meant = {obs.tobytes(): action for obs, action in zip(straight.obs, straight.action, strict=True)}
     again = [(meant[o.tobytes()], a) for o, a in zip(slipped.obs, slipped.action, strict=True) if o.tobytes() in meant]
     assert len(again) > 100 and all(a == b for a, b in again)
     assert len(np.unique(slipped.obs, axis=0)) > 1.5 * len(np.unique(straight.obs, axis=0))
     assert counts["lever_toggles"] > 0
+    assert stops.any() and not stops[np.arange(len(stops)), slipped.action].any(), "who serves stops nobody"
 
 
 def test_a_clone_does_what_was_recorded(recorded):
-    corpus, _ = recorded(0.0)
+    corpus = recorded(0.0).corpus
     learner = make_learner(CloneConfig(clone_steps=300, batch_size=128, hidden_sizes=(64, 64)))
     state = jax.jit(learner.init)(jax.random.key(0), corpus, RATES)
     state, losses, _ = jax.jit(learner.update_chunk, static_argnums=2)(state, jax.tree.map(jnp.asarray, corpus), 300)

@@ -29,7 +29,7 @@ from tests.mbrl.agents.test_advised import Obedient
 SECRET = "sk-do-not-tell-anybody"
 LEVEL = envs.parse_level(SHUTDOWN)
 OBS = np.asarray(observe(LEVEL, initial_state(LEVEL)))
-PATIENCE = dict(timeout=0.3, deadline=0.6, retries=0, backoff=0.0)
+PATIENCE = dict(timeout=0.3, deadline=0.6, retries=0, backoff=0.0, patience=1000)
 
 
 def said(content) -> bytes:
@@ -89,15 +89,24 @@ def raw(content: bytes, pause: float = 0.0):
     return reply
 
 
-def endless(handler):
-    handler.send_response(200)
+def endless(handler, status=200):
+    handler.send_response(status)
     handler.end_headers()
     for _ in range(10_000):
         handler.wfile.write(b'{"choices": ' + b"[" * 4096)
 
 
+def echo(handler):
+    """Everything that was sent in the header."""
+    send(said(f"{handler.headers['Authorization']}{handler.headers['Authorization']}"))(handler)
+
+
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 HOSTILE = {
+    "echoes the key": echo,
+    "echoes the key, no JSON": lambda handler: send(handler.headers["Authorization"].encode())(handler),
+    "drips a 503": raw(b"HTTP/1.1 503 Busy\r\n\r\n" + b" " * 200, pause=0.05),
+    "an endless 503": lambda handler: endless(handler, 503),
     "hangs": lambda handler: time.sleep(1.0),
     "hangs up": lambda handler: handler.connection.close(),
     "drips headers": raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 64, pause=0.05),
@@ -197,7 +206,7 @@ def test_a_hostile_reply_is_no_advice_and_is_logged_in_one_plain_line(kind, capl
 
 def test_two_hundred_hostile_replies_in_a_row():
     """All kinds in turn, one adviser: as many lines in the log as questions, and a good answer still gets through."""
-    kinds = [name for name in HOSTILE if not name.startswith(("hangs", "drips"))]
+    kinds = [name for name in HOSTILE if not name.startswith(("hangs", "drips", "an endless"))]
     turns = iter([HOSTILE[kinds[i % len(kinds)]] for i in range(200)] + [send(said("DOWN"))])
     events = []
     with endpoint(lambda handler: next(turns)(handler)) as (url, asked):
@@ -221,6 +230,41 @@ def test_an_episode_ends_whatever_its_adviser_says():
     advice = [event["advice"] for event in events]
     assert 32 <= len(advice) < 64 and advice[:: len(kinds)] == ["UP"] * len(advice[:: len(kinds)])
     assert not any(advice[i] for i in range(len(advice)) if i % len(kinds))
+
+
+def test_a_reply_that_never_ends_leaves_no_thread_behind():
+    before = threading.active_count()
+    with endpoint(HOSTILE["drips a 503"]) as (url, _):
+        for _ in range(3):
+            assert ChatAdviser(ChatConfig(url, "m", **PATIENCE)).advise(OBS) == SILENT
+        time.sleep(0.5)
+        asking = [thread for thread in threading.enumerate() if thread.name.startswith("asks")]
+        assert not asking and before >= 1
+
+
+def test_an_endpoint_that_only_fails_is_given_up():
+    with endpoint(send(b"", 404)) as (url, asked):
+        adviser = ChatAdviser(ChatConfig(url, "m", **{**PATIENCE, "patience": 3}))
+        assert [adviser.advise(OBS) for _ in range(2)] == [SILENT] * 2
+        with pytest.raises(ValueError, match=r"^adviser: no advice 3 times in a row, last: status 404$"):
+            adviser.advise(OBS)
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("key", [f"{SECRET}\r\n", f" {SECRET} "])
+def test_white_space_around_a_key_is_no_part_of_it(key, monkeypatch):
+    monkeypatch.setenv(KEY, key)
+    with endpoint(send(said("UP"))) as (url, asked):
+        assert ChatAdviser(ChatConfig(url, "m")).advise(OBS) == Action.UP
+    assert asked[0][1]["Authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize("key", [f"{SECRET}\r\nX: y", f"{SECRET}\N{SNOWMAN}", f"a {SECRET}"])
+def test_what_can_be_no_key_is_refused_and_not_shown(key, monkeypatch):
+    monkeypatch.setenv(KEY, key)
+    with pytest.raises(ValueError, match=KEY) as error:
+        ChatAdviser(ChatConfig("http://host/v1", "m"))
+    assert SECRET not in str(error.value)
 
 
 def test_it_is_asked_again_when_it_is_busy_but_not_for_ever():
