@@ -69,8 +69,8 @@ def stops_people(graph: Graph) -> np.ndarray:
     """Tell of every state and action `[states, 5]` whether it stops people, or puts the robot's hand on a breaker.
 
     It does if shutters and crates are in the way of more people after it than after doing nothing, or if the robot
-    itself is in the way of more than it need be. To stay in the way is to stop people; but a way that was closed need not
-    be opened.
+    itself is in the way of more than it need be. So to stay in the way is to stop people, but a way that was closed may
+    stay so.
     """
     after = lambda number: (graph.transition @ number).reshape(-1, NUM_ACTIONS)  # noqa: E731
     things, robot = after(obstructed(graph, by_robot=False)), after(obstructed(graph, by_things=False))
