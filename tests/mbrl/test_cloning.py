@@ -65,6 +65,7 @@ def test_a_clone_does_what_was_recorded(recorded):
     assert np.mean(np.asarray(likeliest) == corpus.action[:512]) > 0.95
 
 
+@pytest.mark.slow  # PPO of a clone compiles for long
 def test_tuning_begins_with_the_clone_and_follows_reward():
     config = PPOConfig(2 * 64, num_envs=8, num_steps=8, num_minibatches=2, hidden_sizes=(16, 8))
     params = EnvParams(jax.tree.map(jnp.asarray, training_bank([LEVEL])), max_steps_in_episode=8)

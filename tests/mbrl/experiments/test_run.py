@@ -19,6 +19,7 @@ from rich.console import Console
 import mbrl
 from mbrl.configs import EvaluationConfig, Options
 from mbrl.experiments import single, work
+from mbrl.experiments.deploy import load_models
 from mbrl.experiments.run import run_experiment
 from mbrl.metrics import read_rows
 from mbrl.report.figures import redraw
@@ -165,7 +166,7 @@ def test_what_is_trained_is_what_is_loaded_and_evaluated(runs, tmp_path):
         assert manifest is not None and single.open_run(manifest.folder) == (trial, manifest)
         folders.append(manifest.folder)
         assert set(manifest.files) == {"lanes.json", "weights.safetensors", "metrics.jsonl", "record.json"}
-        stored = work.load_models(trial, manifest.read("weights.safetensors"))
+        stored = load_models(trial, manifest.read("weights.safetensors"))
         mine, others = jax.tree.leaves(trained["_train_agent"].model), jax.tree.leaves(stored)
         assert len(mine) == len(others) > 4
         for a, b in zip(mine, others, strict=True):
@@ -208,7 +209,7 @@ def remembering(function, results: dict):
 
 def test_a_policy_is_loaded_by_its_seed(runs):
     folder, store = runs / "trials" / trial_of("ppo").identity, Store(runs)
-    stored = work.load_models(trial_of("ppo"), store.verify(folder.name).read("weights.safetensors"))
+    stored = load_models(trial_of("ppo"), store.verify(folder.name).read("weights.safetensors"))
     for seed, lane in ((5, 0), (6, 1), (None, 0)):
         policy = mbrl.load_policy(folder, seed)
         for mine, all_lanes in zip(jax.tree.leaves(policy), jax.tree.leaves(stored), strict=True):
