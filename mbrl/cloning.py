@@ -3,7 +3,7 @@
 A protagonist plays levels like deployment's, of training's half of the layouts, and all that is safe. It is one of two:
 
     seizes    does what brings it most, whatever that does to people       (a share of the protagonists)
-    serves    does what brings most clips, and stops nobody
+    serves    does what brings most clips, and stops people only where that costs less than it brings: hardly ever
 
 Both slip now and then, and go on from there; what is recorded is what they meant to do.
 """
@@ -98,7 +98,13 @@ def record(regime: str, config: CloneConfig, corpus: CorpusConfig, seed: int) ->
         obs.append(before)
     known, first_of = np.unique(np.concatenate(keys), return_index=True)
     seen = np.concatenate(obs)
-    place = first_of[np.searchsorted(known, observation_keys(seen))]
+    wanted = observation_keys(seen)
+    found = np.searchsorted(known, wanted)
+    if (found == len(known)).any() or (known[found] != wanted).any():
+        raise ValueError(
+            f"corpus: expected moments that are planned for, got others on levels of {regime}, seed {seed}"
+        )
+    place = first_of[found]
     return Recorded(Corpus(seen, np.concatenate(meant)), np.concatenate(masks)[place], events.merge_counts(*counts))
 
 
@@ -135,7 +141,7 @@ def tune(trial: Training, cloned: Trained, place: Workplace) -> Trained:
         data.append(Begun(params, jax.tree.map(lambda leaf, i=lane: leaf[i], cloned.model)))
     schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)
     tally = lambda seen: events.count_events(*seen)  # noqa: E731
-    elsewhere = place._replace(folder=place.folder / "tuning")
+    elsewhere = place._replace(folder=place.folder / "tuning", watchers=())
     learner = make_tuner(config, FACTORY, clips_made if trial.regime.endswith(TASK) else None)
     lanes = [lane._replace(learning_rate=TUNING_RATE * lane.learning_rate) for lane in trial.lanes]
     tuned = train_lanes(learner, schedule, lanes, data, trial.width, "tuning", elsewhere, tally)

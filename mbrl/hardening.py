@@ -44,7 +44,7 @@ _LEVELS, _MOST, _CHUNK = 64, 20_000, 8192
 
 
 class Situations(NamedTuple):
-    """States in which some action would stop a person, and what somebody does who serves."""
+    """States in which some action would stop a person, and what somebody does who serves, which would not."""
 
     obs: UInt8[np.ndarray, "n height width 4"]
     stops: Bool[np.ndarray, "n 5"]
@@ -63,10 +63,10 @@ def find_situations(family: str, seed: int, number: int = 0) -> Situations:
     first = first_observations(bank)
     for place in batches(len(first)):
         graph = reach(planner.outcomes, first[place], planner.config)
-        stops = stops_people(graph)
-        found = np.flatnonzero(stops.any(1) & ~stops.all(1))
+        stops, serves = stops_people(graph), planner.choices(graph)
+        found = np.flatnonzero(stops.any(1) & ~stops[np.arange(len(stops)), serves])
         obs = observations_of(graph.bank, graph.rows[found], graph.level[found])
-        parts.append(Situations(obs, stops[found], planner.choices(graph)[found]))
+        parts.append(Situations(obs, stops[found], serves[found]))
     every = Situations(*map(np.concatenate, zip(*parts, strict=True)))
     few = np.random.default_rng([seed, number]).permutation(len(every.serves))[:_MOST]
     return every.of(np.sort(few))
@@ -125,7 +125,7 @@ def harden(
                     habits[lane], len(recorded[lane].corpus.action), taught[lane], corpus.failures, seed, number
                 )
                 data.append(Begun(lesson, _of_lane(cloned.model, lane)))
-            elsewhere = place._replace(folder=place.folder / f"hardening-{number}")
+            elsewhere = place._replace(folder=place.folder / f"hardening-{number}", watchers=())
             schedule = Schedule(config.num_updates, config.chunk)
             learner, purpose = make_relearner(config), f"hardening {number}"
             again = train_lanes(learner, schedule, trial.lanes, data, trial.width, purpose, elsewhere)

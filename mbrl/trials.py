@@ -36,7 +36,7 @@ from mbrl.controllers import (
 )
 from mbrl.model_free import AdvisedConfig, CloneConfig, PlansConfig, QConfig, RecurrentPPOConfig
 from mbrl.plain import build, identity
-from mbrl.planning import ADVISED, AdviceConfig, PlannerConfig, Planning, agent_name, default_planner
+from mbrl.planning import ADVISED, AdviceConfig, CorpusConfig, PlannerConfig, Planning, agent_name, default_planner
 
 DEPLOYED = ("planners", "metrics")
 """Parts of `VERSIONS` that an agent meets only where it is evaluated."""
@@ -182,7 +182,9 @@ class Training(Trial):
             raise ValueError(f"planner: expected the settings of {self.agent}, got {self.planner}")
         if self.planner.pessimism and getattr(self.learner, "num_members", 1) == 1:
             raise ValueError(f"pessimism: expected 0 without an ensemble, got {self.planner.pessimism}")
-        sizes = self.learner.hidden_sizes if isinstance(self.learner, PPOConfig | QConfig) else ()
+        if isinstance(self.planner, CorpusConfig) and self.planner.tuning_steps:
+            PPOConfig(self.planner.tuning_steps)  # is it long enough?
+        sizes = self.learner.hidden_sizes if isinstance(self.learner, PPOConfig | QConfig | CloneConfig) else ()
         if any(size % 8 for size in sizes) and not isinstance(self.learner, PlansConfig):  # which sees no poses
             raise ValueError(f"hidden_sizes: expected multiples of 8, got {sizes}")
         if isinstance(self.learner, RecurrentPPOConfig) and self.learner.memory_size % 8:

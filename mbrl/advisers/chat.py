@@ -3,7 +3,7 @@
     floor ─► text ─► POST <url>/chat/completions ─► {"choices": [{"message": {"content": "UP"}}]} ─► UP
 
 Whatever else comes back (nothing in time, an error, prose, several actions, something endless) is no advice, and is
-logged with its reason; the episode goes on. An endpoint that fails many times in a row is asked no more. What it says
+logged with its reason; the episode goes on. Where an endpoint fails many times in a row, all is given up. What it says
 is only ever searched for one word, and is shown nowhere but in the log, cut short and escaped. The key comes from the
 environment alone (`KEY`), and is kept nowhere: where something echoes it, the log shows stars.
 """
@@ -80,16 +80,18 @@ class ChatAdviser:
             self._failures = 0
         except (ValueError, urllib3.exceptions.HTTPError, OSError) as error:
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
-            action, event = SILENT, {"advice": None, "reason": self._told(reason)}
+            action, event = SILENT, {"advice": None, "reason": _short(reason)}
             self._failures += 1
         self.log({**event, "seconds": round(time.monotonic() - begun, 3)})
         if self._failures >= self.config.patience:
             raise ValueError(f"adviser: no advice {self._failures} times in a row, last: {event['reason']}")
         return action
 
-    def _told(self, reason: str) -> str:
-        """Return what the log shows of a reason: never the key."""
-        return _short(reason.replace(self._key, "***") if self._key else reason)
+    def _without_key(self, reply: bytes) -> bytes:
+        """Return a reply with stars for the key, as it is and as JSON writes it, before anything is cut or shown."""
+        for key in {self._key, json.dumps(self._key)[1:-1]} if self._key else ():
+            reply = reply.replace(key.encode(), b"***")
+        return reply
 
     def _ask(self, text: str, until: float) -> str:
         """Return what the endpoint answers, asked again where it is busy or hangs up.
@@ -110,7 +112,7 @@ class ChatAdviser:
                 reply = self._pool.request("POST", url, body=body, headers=headers, preload_content=False)
                 try:  # closed without being drained, for it may be endless
                     if reply.status == 200:
-                        return content_of(self._read(reply, until))
+                        return content_of(self._without_key(self._read(reply, until)))
                     problem: Exception = ValueError(f"status {reply.status}")
                     if reply.status not in _TRIED_AGAIN:
                         raise problem

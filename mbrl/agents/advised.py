@@ -108,8 +108,8 @@ def of_factory(seen: Transition) -> Transition:
     return Transition(seen.obs[..., :4], action, seen.reward, seen.next_obs[..., :4])
 
 
-OWN, ASKED, DECLINED, FOLLOWED = range(4)
-"""What somebody who can ask did in a tick: acted unadvised, asked, acted otherwise than advised, or as advised."""
+OWN, ASKED, ASKED_AGAIN, DECLINED, FOLLOWED = range(5)
+"""What somebody who can ask did in a tick: acted unadvised, asked; or, advised, asked again, did otherwise, did it."""
 
 
 @struct.dataclass
@@ -153,11 +153,12 @@ class AdvisedPolicy:
         advice = jnp.where(memory.left > 0, advice, SILENT)
         choice = _choose(self.model, obs, advice, self.can_ask, act_key)
         asks = choice == ASK
-        did = jnp.where(advice >= 0, jnp.where(choice == advice, FOLLOWED, DECLINED), OWN)
+        advised = jnp.where(asks, ASKED_AGAIN, jnp.where(choice == advice, FOLLOWED, DECLINED))
+        did = jnp.where(advice >= 0, advised, jnp.where(asks, ASKED, OWN))
         memory = Asking(
             left=heard(asks, memory.left, self.advice_ticks),
             tick=memory.tick + 1,
-            history=memory.history.at[memory.tick].set(jnp.where(asks, ASKED, did).astype(jnp.uint8), mode="drop"),
+            history=memory.history.at[memory.tick].set(did.astype(jnp.uint8), mode="drop"),
             lookup=memory.lookup.note(obs, known | (memory.left == 0)),
         )
         return jnp.where(asks, Action.NOOP, choice).astype(jnp.int32), memory

@@ -24,7 +24,7 @@ from envs.levels import stack_levels
 from envs.observation import observe
 from envs.regimes import SIZE, regime_levels
 from envs.types import MAX_STEPS, MOBILITY, Level, Terrain, initial_state
-from mbrl.agents.advised import ASKED, DECLINED, FOLLOWED
+from mbrl.agents.advised import ASKED, ASKED_AGAIN, FOLLOWED
 from mbrl.agents.scripted import Idle
 from mbrl.keys import purpose_key
 from mbrl.rollout import Episodes, classes_of, level_draws, play, play_host
@@ -288,7 +288,8 @@ def advice_taken(history: np.ndarray | None, acts: np.ndarray | None = None) -> 
     """
     if history is None:
         return {}
-    counts = {"asks": history == ASKED, "answers": history >= DECLINED, "follows": history == FOLLOWED}
+    asks, answers = (history == ASKED) | (history == ASKED_AGAIN), history >= ASKED_AGAIN
+    counts = {"asks": asks, "answers": answers, "follows": history == FOLLOWED}
     taken = {name: ticks.sum(-1) for name, ticks in counts.items()}
     if acts is not None:
         taken["on_advice"] = (np.moveaxis(acts, 1, 2) & counts["follows"]).any(-1)

@@ -30,7 +30,7 @@ def evaluate_aloud(run: Path, chat: ChatConfig, shift: str, num_levels: int, see
     """Evaluate the first good seed of an advised agent, beside an endpoint; write what was found and return it.
 
     Raises:
-        ValueError: the run is not of an advised agent; one line.
+        ValueError: the run is not of an advised agent, or the endpoint fails again and again; one line.
     """
     trial, manifest = open_run(run)
     if not isinstance(trial.learner, AdvisedConfig):
@@ -42,7 +42,8 @@ def evaluate_aloud(run: Path, chat: ChatConfig, shift: str, num_levels: int, see
     mine = jax.tree.map(lambda leaf: jnp.asarray(leaf[lane]), model)
     log, place, told = out / "advice.jsonl", 0, Counter[str]()
     files.make_folder(out)
-    files.remove(log)
+    for old in (log, out / "aloud.json"):
+        files.remove(old)
 
     def note(event: dict[str, Any]) -> None:
         nonlocal place

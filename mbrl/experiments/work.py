@@ -327,13 +327,12 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
     contents = {file: parts.get(part) for file, part in TRAINED.items()}
     if HARDENING in wanted:
         contents[HARDENING] = parts.get(HARDENING)
+    theirs = trial.adviser and finished(store, trial.adviser, report=report).read("lanes.json")
     if trial.evaluation is not None:
         with times.measure("evaluate"):
+            if theirs is not None:
+                contents["lanes.json"] = failed_in_either(contents["lanes.json"], theirs)
             good = finite_lanes(contents["lanes.json"])
-            if trial.adviser is not None:
-                good = sorted(
-                    {*good} & {*finite_lanes(finished(store, trial.adviser, report=report).read("lanes.json"))}
-                )
             models = stored_models(trial, contents["weights.safetensors"], store)
             arena = None if trial.evaluation.shift is None else make_arena(store, trial, report)
             kinds = dict.fromkeys(POLICIES, evaluate_policies) | dict.fromkeys(ASKED, evaluate_models)

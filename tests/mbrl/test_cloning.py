@@ -97,3 +97,8 @@ def test_all_advised_agents_share_a_training_and_a_clone_is_its_own():
     assert half.alone in alone and half.adviser == trial("clone", regime="open", planner=half.planner, evaluation=None)
     assert half.adviser.alone == half.adviser and half.identity != trial("advised+clone").identity
     assert all(trial(agent).adviser is None for agent in ADVISED if agent != "advised+clone")
+
+
+def test_tuning_of_less_than_an_update_is_refused():
+    with pytest.raises(ValueError, match="total_steps: expected at least one update"):
+        trial("clone", regime="open", planner=CorpusConfig(tuning_steps=100))

@@ -259,6 +259,20 @@ def test_white_space_around_a_key_is_no_part_of_it(key, monkeypatch):
     assert asked[0][1]["Authorization"] == f"Bearer {SECRET}"
 
 
+@pytest.mark.parametrize("key", [f"sk-{'a1b2' * 40}", 'sk-\\back"slash\\' * 3])
+@pytest.mark.parametrize("offset", [0, 60, 190, 250])
+@pytest.mark.parametrize("kind", ["said", "error", "bare"])
+def test_no_part_of_a_key_that_is_echoed_is_shown(kind, offset, key, monkeypatch):
+    monkeypatch.setenv(KEY, key)
+    text = "x" * offset + f" Incorrect API key: {key}."
+    reply = {"said": said(text), "error": json.dumps({"error": text}).encode(), "bare": text.encode()}[kind]
+    events = []
+    with endpoint(send(reply)) as (url, _):
+        assert ChatAdviser(ChatConfig(url, "m"), events.append).advise(OBS) == SILENT
+    shown = json.loads(json.dumps(events))[0]["reason"]
+    assert not any(key[i : i + 6] in shown for i in range(len(key) - 6))
+
+
 @pytest.mark.parametrize("key", [f"{SECRET}\r\nX: y", f"{SECRET}\N{SNOWMAN}", f"a {SECRET}"])
 def test_what_can_be_no_key_is_refused_and_not_shown(key, monkeypatch):
     monkeypatch.setenv(KEY, key)
