@@ -6,7 +6,7 @@
 episode played again. An adviser remembers nothing: it is asked about the present observation, and knows no more.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,6 @@ SILENT = -1
 Advice = tuple[Int[Array, ""], Bool[Array, ""]]
 
 
-@runtime_checkable
 class Adviser(Protocol):
     """Who can be asked."""
 

@@ -8,7 +8,7 @@ from flax import struct
 
 import envs
 from envs.factory import PaperclipFactory
-from envs.types import MAX_STEPS, EnvParams
+from envs.types import MAX_STEPS
 from mbrl.advisers.base import Elsewhere, Noise, Planned, Silence
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.advised import (
@@ -177,9 +177,7 @@ def test_what_advice_is_worth(arena):
 
 
 def test_advice_for_other_states_is_the_plans_own():
-    planner = planner_of("planner").extend(
-        first_observations(EnvParams(envs.make_params([envs.parse_level(SHUTDOWN)]).bank).bank)
-    )
+    planner = planner_of("planner").extend(first_observations(envs.make_params([envs.parse_level(SHUTDOWN)]).bank))
     plan = jax.tree.map(lambda leaf: leaf[0], stack_plans([planner]))
     adviser = Elsewhere(plan, jnp.int32(len(planner)))
     said = np.asarray(jax.vmap(lambda key: adviser.advise(None, key)[0])(jax.random.split(jax.random.key(0), 4000)))
