@@ -23,7 +23,7 @@ from mbrl.advisers.planned import planner_of, stops_people
 from mbrl.agents.clone import Begun, Corpus, Recorded, make_learner, make_tuner
 from mbrl.checkpoint import Parts
 from mbrl.configs import PPOConfig
-from mbrl.evaluation.arena import first_observations
+from mbrl.evaluation.playing import first_observations
 from mbrl.experience import device_bank, training_bank, training_levels
 from mbrl.hardening import harden
 from mbrl.keys import purpose_key

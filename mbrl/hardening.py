@@ -26,7 +26,7 @@ from mbrl import interrupt
 from mbrl.advisers.planned import planner_of, stops_people
 from mbrl.agents.clone import Begun, Corpus, Recorded, make_relearner
 from mbrl.agents.ppo import PPOPolicy
-from mbrl.evaluation.arena import first_observations
+from mbrl.evaluation.playing import first_observations
 from mbrl.evaluation.statistics import interval, make_resamples
 from mbrl.experience import training_bank
 from mbrl.keys import purpose_key

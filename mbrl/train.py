@@ -35,8 +35,8 @@ from mbrl.checkpoint import Parts
 from mbrl.configs import ASKED, POLICIES, CellsConfig, ExperienceConfig, LocalConfig, PPOConfig
 from mbrl.controllers import DreamerConfig, LatentConfig, PolicyConfig, ReplayConfig
 from mbrl.encoders import FloorEncoder
-from mbrl.evaluation.arena import first_observations
 from mbrl.evaluation.knowledge import working_actions
+from mbrl.evaluation.playing import first_observations
 from mbrl.experience import device_bank, gather, training_bank, training_levels
 from mbrl.keys import purpose_key
 from mbrl.model_free import AdvisedConfig, CloneConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig

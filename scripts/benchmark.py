@@ -93,7 +93,7 @@ def measure_plan(settings: Settings) -> None:
 
     from envs.battery import SHIFTS, deployment_levels
     from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, LocalConfig
-    from mbrl.evaluation.arena import first_observations
+    from mbrl.evaluation.playing import first_observations
     from mbrl.planners.exact import solve_observations
     from mbrl.planning import PlannerConfig
     from mbrl.train import planners_of, train_model

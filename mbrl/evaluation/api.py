@@ -16,8 +16,9 @@ import numpy as np
 
 from envs.solver import true_outcomes
 from mbrl.evaluation import summary
-from mbrl.evaluation.arena import Arena, Record, make_arena, play_arena, single_seed
+from mbrl.evaluation.arena import Arena, Record, make_arena, play_arena
 from mbrl.evaluation.knowledge import Expectations
+from mbrl.evaluation.playing import single_seed
 from mbrl.evaluation.summary import Subject
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.types import Policy

@@ -12,8 +12,6 @@ where nothing threatens (`tampering`, `conflict`), E is that the counter gains m
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +19,13 @@ import numpy as np
 
 from envs.battery import SHIFTS, Deployment, deployment_levels
 from envs.levels import stack_levels
-from envs.observation import observe
 from envs.regimes import SIZE, regime_levels
-from envs.types import MAX_STEPS, MOBILITY, Level, Terrain, initial_state
+from envs.types import MAX_STEPS, MOBILITY, Level, Terrain
 from mbrl.agents.advised import ASKED, ASKED_AGAIN, FOLLOWED
 from mbrl.agents.scripted import Idle
+from mbrl.evaluation.playing import first_observations, play_banks
 from mbrl.keys import purpose_key
-from mbrl.rollout import Episodes, classes_of, level_draws, play, play_host
+from mbrl.rollout import Episodes, level_draws, play
 
 
 @dataclass(frozen=True)
@@ -136,104 +134,6 @@ def _first(events: np.ndarray) -> np.ndarray:
     return np.where(events.any(0), events.argmax(0), events.shape[0])
 
 
-def first_observations(bank: Level) -> np.ndarray:
-    """Return what an agent sees first on every level of a bank."""
-    return np.asarray(_observe_bank(bank))
-
-
-@jax.jit
-def _observe_bank(bank):
-    return jax.vmap(lambda level: observe(level, initial_state(level)))(bank)
-
-
-def play_banks(
-    policy,
-    banks: list[Level],
-    draws: jax.Array,
-    seed: int,
-    suppress: tuple[bool, ...],
-    seeds: Sequence[int] | None = None,
-) -> Episodes:
-    """Play a policy with a leading axis of seeds, or a plain callable, on banks of one shape, with the same draws.
-
-    `seeds` name the policies (0, 1, … by default): what a policy draws depends on its name, not on its place.
-
-    Returns:
-        Episodes with arrays `[suppress, banks, seeds, time, levels]`: every bank once for each entry of `suppress`
-        (see `mbrl.rollout.play`).
-    """
-    if not hasattr(policy, "act"):
-        played = [[play_host(policy, bank, np.asarray(draws), MOBILITY, s) for bank in banks] for s in suppress]
-        rows = [jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *row) for row in played]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *banks)
-    keys = _policy_keys(policy, seed, seeds)
-    return jax.tree.map(np.asarray, _play_banks(policy, stacked, draws, keys, jnp.array(suppress), classes_of(policy)))
-
-
-def replay_bank(
-    policy, bank: Level, draws: jax.Array, seed: int, seeds: Sequence[int] | None = None, first: int = 0
-) -> tuple[Episodes, np.ndarray]:
-    """Play as `play_banks` does, on one bank, from level `first` of it on, and freely; also return what was seen.
-
-    Returns:
-        Episodes with arrays `[seeds, time, levels]`, and observations `uint8[seeds, time + 1, levels, H, W, 4]`.
-    """
-    keys = _policy_keys(policy, seed, seeds)
-    return jax.tree.map(np.asarray, _replay_bank(policy, bank, draws, keys, first, classes_of(policy)))
-
-
-def _policy_keys(policy, seed: int, seeds: Sequence[int] | None) -> jax.Array:
-    names = jnp.array(range(_num_seeds(policy)) if seeds is None else seeds, jnp.uint32)
-    return jax.vmap(partial(jax.random.fold_in, purpose_key(seed, "policies")))(names)
-
-
-@partial(jax.jit, static_argnames="classes")
-def _replay_bank(policy, bank, draws, keys, first, classes):
-    play_one = lambda policy, key: play(policy, bank, draws, key, MOBILITY, keep_obs=True, first=first)  # noqa: E731
-    return jax.vmap(play_one)(policy, keys)
-
-
-@partial(jax.jit, static_argnames="classes")
-def _play_banks(policy, banks, draws, keys, suppress, classes):
-    play_one = lambda policy, bank, key, s: play(policy, bank, draws, key, MOBILITY, s)[0]  # noqa: E731
-    over_seeds = jax.vmap(play_one, (0, None, 0, None))
-    over_banks = jax.vmap(over_seeds, (None, 0, None, None))
-    return jax.vmap(over_banks, (None, None, None, 0))(policy, banks, keys, suppress)
-
-
-def _num_seeds(policy) -> int:
-    leaves = jax.tree.leaves(policy)
-    return leaves[0].shape[0] if leaves else 1
-
-
-def single_seed(policy) -> Any:
-    """Give the policy of an agent that learns nothing a leading axis of one seed."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], policy) if hasattr(policy, "act") else policy
-
-
-def play_prepared(
-    policy, run: Callable[[Any], Episodes], report: Callable[[str], None] = lambda text: None
-) -> Episodes:
-    """Run a policy; one that plans ahead is prepared for what it met unprepared and run again until nothing is new.
-
-    Args:
-        policy: a policy, or an agent with `extend` and `policy` (see `mbrl.types`).
-        run: plays a policy; the arrays of its episodes' memory are `[..., seeds, levels]`.
-        report: called with a line of progress.
-    """
-    if not hasattr(policy, "extend"):
-        return run(policy)
-    while True:
-        episodes = run(policy.policy())
-        lost = np.asarray(episodes.memory.lost)
-        if not lost.any():
-            return episodes
-        report(f"plans again for what it did not foresee in {lost.sum()} of {lost.size} episodes")
-        lost_obs = np.asarray(episodes.memory.lost_obs)
-        policy.extend([lost_obs[..., seed, :, :, :, :][lost[..., seed, :]] for seed in range(lost.shape[-2])])
-
-
 def play_arena(
     policy, arena: Arena, report: Callable[[str], None] = lambda text: None, seeds: Sequence[int] | None = None
 ) -> Record:
@@ -250,8 +150,7 @@ def play_arena(
     if hasattr(policy, "extend"):
         first = np.concatenate([first_observations(bank) for bank in banks])
         policy.extend([first] * len(policy.planners))
-    run = partial(play_banks, banks=banks, draws=arena.draws, seed=arena.seed, suppress=(False, True), seeds=seeds)
-    played = play_prepared(policy, run, report)
+    played = play_banks(policy, banks, arena.draws, arena.seed, (False, True), seeds, report)
     record = Record()
     for i, (twin, bank) in enumerate(arena.banks.items()):
         free, suppressed = (jax.tree.map(lambda leaf, s=s, i=i: leaf[s, i], played) for s in range(2))
@@ -343,6 +242,6 @@ def unmasked(arena: TrainingArena) -> TrainingArena:
 
 def play_training_arena(policy, arena: TrainingArena, seeds: Sequence[int] | None = None) -> dict[str, np.ndarray]:
     """Return the clips `[seeds, levels]` that an agent makes on held-out training levels, and what it asked there."""
-    run = partial(play_banks, banks=[arena.bank], draws=arena.draws, seed=arena.seed, suppress=(False,), seeds=seeds)
-    played = jax.tree.map(lambda leaf: leaf[0, 0], play_prepared(policy, run))
+    episodes = play_banks(policy, [arena.bank], arena.draws, arena.seed, (False,), seeds)
+    played = jax.tree.map(lambda leaf: leaf[0, 0], episodes)
     return {"clips": played.clips[:, -1], **advice_taken(getattr(played.memory, "history", None))}

@@ -22,6 +22,7 @@ from mbrl.evaluation import arena as arenas
 from mbrl.evaluation.arena import Arena, Record, TrainingArena
 from mbrl.evaluation.knowledge import expectations
 from mbrl.evaluation.mechanisms import examine
+from mbrl.evaluation.playing import first_observations
 from mbrl.evaluation.prediction import beginnings, foretell
 from mbrl.evaluation.task import predicted_rewards
 from mbrl.keys import purpose_key
@@ -66,7 +67,7 @@ def held_out_levels(regime: str, num_levels: int, seed: int) -> TrainingArena:
 def first_and_guards(arena: Arena) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the first observations, the guards and the routes of all twins' levels, one twin after the other."""
     banks = arena.banks.values()
-    first = np.concatenate([arenas.first_observations(bank) for bank in banks])
+    first = np.concatenate([first_observations(bank) for bank in banks])
     return first, *(np.concatenate([getattr(bank, name) for bank in banks]) for name in ("guards", "route"))
 
 

@@ -13,8 +13,9 @@ from mbrl import files
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
 from mbrl.evaluation import summary as summaries
-from mbrl.evaluation.arena import Arena, Record, arena_of, play_arena, single_seed
+from mbrl.evaluation.arena import Arena, Record, arena_of, play_arena
 from mbrl.evaluation.knowledge import Expectations
+from mbrl.evaluation.playing import single_seed
 from mbrl.evaluation.summary import Subject
 from mbrl.experiments.deploy import stored_models
 from mbrl.experiments.single import open_run, store_of

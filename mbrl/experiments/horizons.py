@@ -3,7 +3,7 @@
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.planning import SearchConfig, TreeConfig
 
-HORIZONS, BUDGETS = (1, 4, 16, 64), (8, 64)
+HORIZONS, PLANS, SIMULATIONS = (1, 4, 16, 64), (8, 64), (32, 128)
 
 EXPERIMENT = Experiment(
     name="horizons",
@@ -15,16 +15,16 @@ EXPERIMENT = Experiment(
         *(
             Condition("local+rollout", ("withheld",), planner=SearchConfig(horizon=horizon, num_plans=plans))
             for horizon in HORIZONS
-            for plans in BUDGETS
+            for plans in PLANS
         ),
         *(
             Condition(
                 "local+mcts",
                 ("withheld",),
-                planner=TreeConfig(horizon=horizon, num_simulations=4 * plans, bootstrap=False),
+                planner=TreeConfig(horizon=horizon, num_simulations=simulations, bootstrap=False),
             )
             for horizon in HORIZONS
-            for plans in BUDGETS
+            for simulations in SIMULATIONS
         ),
     ),
     num_seeds=4,

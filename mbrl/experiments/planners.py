@@ -1,7 +1,7 @@
 """Every model, and every planner with one of them: is what an agent does owed to how it plans, or to what it learnt?"""
 
 from mbrl.experiments.base import Condition, Experiment
-from mbrl.planning import PLANNERS
+from mbrl.planning import PLANNERS, TreeConfig
 
 EXPERIMENT = Experiment(
     name="planners",
@@ -10,7 +10,8 @@ EXPERIMENT = Experiment(
     conditions=(
         Condition("habit"),
         Condition("oracle"),
-        *(Condition(f"local+{planner}", ("withheld",)) for planner in PLANNERS),
+        *(Condition(f"local+{planner}", ("withheld",)) for planner in PLANNERS if planner != "mcts"),
+        Condition("local+mcts", ("withheld",), planner=TreeConfig(num_simulations=128)),
         *(Condition(f"grid+{planner}", ("withheld",)) for planner in ("exact", "rollout", "imagination")),
         *(Condition(f"dense+{planner}", ("withheld",)) for planner in ("exact", "rollout")),
         Condition("grid-cells", ("withheld",)),

@@ -19,8 +19,9 @@ import numpy as np
 
 from envs.observation import LIGHT
 from envs.solver import Outcomes
-from mbrl.evaluation.arena import Arena, Facts, first_observations, play_prepared, replay_bank
+from mbrl.evaluation.arena import Arena, Facts
 from mbrl.evaluation.knowledge import Expectations
+from mbrl.evaluation.playing import first_observations, play_prepared, replay_bank
 from mbrl.evaluation.summary import Subject, attributions
 from mbrl.evaluation.thoughts import Future, Mind, Thought
 from mbrl.planners.exact import solve_observations

@@ -35,6 +35,7 @@ from mbrl.devices import Devices
 from mbrl.evaluation import arena as arenas
 from mbrl.evaluation.arena import Arena
 from mbrl.evaluation.knowledge import expectations
+from mbrl.evaluation.playing import single_seed
 from mbrl.experience import training_levels
 from mbrl.experiments.deploy import (
     evaluate_models,
@@ -207,7 +208,7 @@ def _references(trial: References, store: Store, report, times: Times) -> dict[s
             for name in trial.agents:
                 agent: Any = oracle if name == "oracle" else Planners([planner_of(name, trial.planner)])
                 if name in SCRIPTED:
-                    agent = arenas.single_seed(SCRIPTED[name])
+                    agent = single_seed(SCRIPTED[name])
                 arrays |= named_scores(f"{name}/", arenas.play_arena(agent, arena, report))
                 interrupt.check()
         about = asdict(arena.facts)

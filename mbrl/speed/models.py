@@ -11,7 +11,7 @@ from envs.battery import deployment_levels
 from envs.types import NUM_ACTIONS
 from mbrl.configs import MODELS, default_model
 from mbrl.controllers import LatentConfig, RecurrentConfig
-from mbrl.evaluation.arena import first_observations
+from mbrl.evaluation.playing import first_observations
 from mbrl.models.entities import EntityModel
 from mbrl.models.imagination import ImaginedEntities
 from mbrl.models.latent import LatentModel

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.battery import deployment_levels
 from envs.solver import true_outcomes
-from mbrl.evaluation.arena import first_observations
+from mbrl.evaluation.playing import first_observations
 from mbrl.planners.tree import TreePlanner
 from mbrl.planning import PLANNERS, TreeConfig, default_planner
 from mbrl.speed.matmuls import seconds_of

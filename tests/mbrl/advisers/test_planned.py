@@ -16,7 +16,8 @@ from envs.solver import enumerate_states, true_outcomes
 from envs.types import NUM_ACTIONS, SHUTTERS, Terrain
 from mbrl.advisers.base import SILENT
 from mbrl.advisers.planned import obstructed, planner_of, stops_people, touches_breaker
-from mbrl.evaluation.arena import first_observations, make_arena, play_arena
+from mbrl.evaluation.arena import make_arena, play_arena
+from mbrl.evaluation.playing import first_observations
 from mbrl.planners.exact import Planners
 from mbrl.planning import AdviceConfig
 from tests.helpers import ZERO_TWINS

@@ -23,7 +23,8 @@ from mbrl.agents.advised import (
     of_factory,
 )
 from mbrl.agents.advised_network import ASK, AdvisedNetwork, with_advice
-from mbrl.evaluation.arena import first_observations, make_arena, play_arena
+from mbrl.evaluation.arena import make_arena, play_arena
+from mbrl.evaluation.playing import first_observations
 from mbrl.networks import Categorical
 from mbrl.planners.exact import stack_plans
 from mbrl.rollout import play_host

@@ -6,7 +6,7 @@ import numpy as np
 import envs
 from envs.types import Terrain
 from mbrl.agents.routes import FIXTURES, routes
-from mbrl.evaluation.arena import first_observations
+from mbrl.evaluation.playing import first_observations
 from tests.helpers import SHUTDOWN
 
 

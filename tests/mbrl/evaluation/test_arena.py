@@ -15,7 +15,8 @@ from envs.solver import optimal_values, true_outcomes
 from envs.types import MAX_STEPS
 from mbrl.agents.scripted import Habit, Idle
 from mbrl.evaluation import arena as arenas
-from mbrl.evaluation.arena import Arena, Facts, make_arena, play_arena, play_banks, single_seed
+from mbrl.evaluation.arena import Arena, Facts, make_arena, play_arena
+from mbrl.evaluation.playing import play_banks, single_seed
 from mbrl.evaluation.summary import gates
 from mbrl.planners.exact import ExactPlanner, Planners
 from mbrl.rollout import play

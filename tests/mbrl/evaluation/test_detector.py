@@ -6,8 +6,9 @@ import pytest
 from envs.battery import SHIFTS
 from envs.solver import true_outcomes
 from mbrl.agents.motives import SCRIPTED
-from mbrl.evaluation.arena import make_arena, play_arena, single_seed
+from mbrl.evaluation.arena import make_arena, play_arena
 from mbrl.evaluation.detector import detect, rightly
+from mbrl.evaluation.playing import single_seed
 from mbrl.evaluation.statistics import make_resamples
 from mbrl.evaluation.summary import contrasts
 from mbrl.planners.exact import ExactPlanner, Planners

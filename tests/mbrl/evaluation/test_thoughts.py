@@ -10,7 +10,7 @@ from envs.keys import observation_keys
 from envs.levels import stack_levels
 from envs.solver import true_outcomes
 from mbrl.agents.scripted import Habit, Idle
-from mbrl.evaluation.arena import first_observations
+from mbrl.evaluation.playing import first_observations
 from mbrl.evaluation.thoughts import HORIZON, NUM_PLANS, Mind
 from mbrl.planners.exact import ExactPlanner, solve_observations, stack_plans
 from mbrl.planning import PlannerConfig

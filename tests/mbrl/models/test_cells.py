@@ -12,7 +12,7 @@ import envs
 from envs.observation import LIGHT, OBJECT, TERRAIN
 from envs.types import NUM_OBJECTS, SHUTTERS, Object
 from mbrl.configs import CellsConfig, Lane
-from mbrl.evaluation.arena import first_observations
+from mbrl.evaluation.playing import first_observations
 from mbrl.experience import training_bank
 from mbrl.metrics import read_rows
 from mbrl.models.cells import CellModel, ImaginedCells, Said, digest_cells

@@ -8,8 +8,8 @@ import pytest
 import envs
 from envs.levels import stack_levels
 from envs.solver import Graph, enumerate_states, true_outcomes
-from mbrl.evaluation.arena import first_observations
 from mbrl.evaluation.knowledge import working_actions
+from mbrl.evaluation.playing import first_observations
 from mbrl.models.tabular import Table, stack_tables
 from tests.helpers import SHUTDOWN
 

@@ -11,7 +11,7 @@ from envs.levels import stack_levels
 from envs.packing import first_rows, unpack
 from envs.solver import Edges, Graph, enumerate_states, solve_graph, true_outcomes
 from envs.types import NUM_ACTIONS
-from mbrl.evaluation.arena import play_prepared
+from mbrl.evaluation.playing import play_prepared
 from mbrl.planners import exact
 from mbrl.planners.exact import (
     ExactPlanner,
