@@ -23,24 +23,29 @@ from mbrl.configs import Lane
 from mbrl.devices import Devices
 from mbrl.keys import purpose_key
 from mbrl.metrics import Curve, Watcher
+from mbrl.milestones import Milestones
 from mbrl.types import Learner, Rates
 
 
 class Schedule(NamedTuple):
-    """How many updates, how many of them at once, and how many steps an update counts for."""
+    """How many updates, how many of them at once, how many steps an update counts for; and after which shares of them,
+    or as soon as a chunk ends thereafter, what was learnt by then is put aside."""
 
     num_updates: int
     chunk: int
     steps_per_update: int = 1
+    milestones: tuple[float, ...] = ()
 
 
 class Trained(NamedTuple):
     """What training brought: models with a leading axis over lanes (NumPy); for each lane the step at which its numbers
-    were first seen not to be finite (−1 if never) and the counts of what it saw."""
+    were first seen not to be finite (−1 if never) and the counts of what it saw; what had been learnt at milestones, by
+    step: the models' arrays by name."""
 
     model: Any
     first_bad_step: np.ndarray
     counts: list[dict[str, int]]
+    milestones: dict[int, dict[str, np.ndarray]] | None = None
 
 
 class Workplace(NamedTuple):
@@ -79,17 +84,26 @@ def train_lanes(
     """
     curve = Curve(place.folder / "metrics.jsonl", place.watchers)
     group = width * place.devices.count
-    parts = []
+    chunks = [-int(-share * schedule.num_updates // schedule.chunk) for share in schedule.milestones]
+    milestones = Milestones([number * schedule.chunk for number in chunks], place.folder, place.devices.is_leader)
+    parts: list[Trained] = []
     for first in range(0, len(lanes), group):
         chosen = list(range(first, min(first + group, len(lanes))))
         padded = chosen + chosen[:1] * (-len(chosen) % group)
-        parts.append(_train_group(learner, schedule, lanes, data, padded, len(chosen), purpose, place, curve, tally))
+        pass_by = partial(milestones.pass_by, len(parts))
+        parts.append(
+            _train_group(learner, schedule, lanes, data, padded, len(chosen), purpose, place, curve, tally, pass_by)
+        )
     model = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part.model for part in parts))
     first_bad = np.concatenate([part.first_bad_step for part in parts])
-    return Trained(model, first_bad, [counts for part in parts for counts in part.counts])
+    counts = [counts for part in parts for counts in part.counts]
+    found = {update * schedule.steps_per_update: arrays for update, arrays in milestones.found(len(parts)).items()}
+    return Trained(model, first_bad, counts, found)
 
 
-def _train_group(learner, schedule, lanes, data, padded, count, purpose, place: Workplace, curve: Curve, tally):
+def _train_group(
+    learner, schedule, lanes, data, padded, count, purpose, place: Workplace, curve: Curve, tally, pass_by
+) -> Trained:
     """Train the lanes of the given numbers, of which the first `count` are real, at once."""
     devices, report = place.devices, place.report
     init, update_chunk = _programs(learner, schedule.chunk, devices)
@@ -114,6 +128,11 @@ def _train_group(learner, schedule, lanes, data, padded, count, purpose, place: 
         notes = {"rows": curve.mark(), "first_bad": first_bad.tolist(), "counts": counts}
         checkpoints.save(done, whole, notes)
 
+    def learnt(whole: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[:count], learner.model(whole))
+
+    if not done:
+        pass_by(0, lambda: learnt(state))
     begun, begun_at, saved = time.monotonic(), done, time.monotonic()
     while done < schedule.num_updates:
         states, metrics, seen = zip(*update_chunk(states, stacked), strict=True)
@@ -144,6 +163,7 @@ def _train_group(learner, schedule, lanes, data, padded, count, purpose, place: 
         known = np.asarray(values)[np.isfinite(values)]  # no episode need have ended
         mean = f", {name} {known.mean():.2f}" if len(known) else ""
         report(f"{step:,} of {total:,} steps{mean}{lost}, about {seconds:.0f} s left")
+        pass_by(done, lambda: learnt(devices.fetch(states)))  # noqa: B023
         stop = devices.any(interrupt.asked())
         late = devices.any(time.monotonic() - saved >= place.save_every)
         if stop or late or done == schedule.num_updates:
@@ -153,7 +173,7 @@ def _train_group(learner, schedule, lanes, data, padded, count, purpose, place: 
             saved = time.monotonic()
         if stop:
             raise interrupt.Stopped
-    model = jax.tree.map(lambda leaf: leaf[:count], learner.model(devices.fetch(states)))
+    model = learnt(devices.fetch(states))
     bad = ~_finite(jax.tree.map(lambda leaf: leaf[:, None], model))
     first_bad[(first_bad < 0) & bad.any(1)] = schedule.num_updates * schedule.steps_per_update
     return Trained(model, first_bad, counts)

@@ -24,7 +24,7 @@ import numpy as np
 from envs import audit as audits
 from envs.battery import Deployment, deployment_levels
 from envs.solver import enumerate_states, true_outcomes
-from mbrl import files, interrupt
+from mbrl import files, interrupt, milestones
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
@@ -270,6 +270,8 @@ def failed_in_either(lanes: bytes, others: bytes) -> bytes:
 
 TRAINED = {"metrics.jsonl": "curve.jsonl", "weights.safetensors": "weights.safetensors", "lanes.json": "lanes.json"}
 """The files that training leaves, and the parts in which they wait for the evaluation."""
+ON_THE_WAY = (HARDENING, milestones.FILE)
+"""Files that some training leaves besides."""
 
 
 def take_over(store: Store, name: str, parts: Parts, report: Callable[[str], None]) -> None:
@@ -287,9 +289,7 @@ def take_over(store: Store, name: str, parts: Parts, report: Callable[[str], Non
 def hand_over(manifest: Manifest, parts: Parts) -> None:
     """Give a trial what training left in another, unless it has it, so that it need not be trained again."""
     if parts.get("lanes.json") is None:
-        if HARDENING in manifest.files:
-            parts.put(HARDENING, manifest.read(HARDENING))
-        for file, part in TRAINED.items():
+        for file, part in ({file: file for file in ON_THE_WAY if file in manifest.files} | TRAINED).items():
             parts.put(part, manifest.read(file))
 
 
@@ -317,17 +317,21 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
     if devices.any(any(parts.get(part) is None for part in wanted)):
         with times.measure("train"), _watching(trial, folder, options) as watchers:
             trained = _train_agent(trial, Workplace(folder, report, watchers, devices, options.save_every))
-        leaves = jax.tree_util.tree_leaves_with_path(trained.model)
         lanes = [
             lane._asdict() | {"first_bad_step": int(bad) if bad >= 0 else None, "events": dict(sorted(counts.items()))}
             for lane, bad, counts in zip(trial.lanes, trained.first_bad_step, trained.counts, strict=True)
         ]
-        parts.put("weights.safetensors", arrays_bytes({jax.tree_util.keystr(at): leaf for at, leaf in leaves}))
+        parts.put("weights.safetensors", arrays_bytes(milestones.named_arrays(trained.model)))
+        if trained.milestones:
+            stages = trained.milestones.items()
+            arrays = {f"{step}/{name}": array for step, stage in stages for name, array in stage.items()}
+            parts.put(milestones.FILE, arrays_bytes(arrays))
         parts.put("curve.jsonl", by_lane(files.read(folder / "metrics.jsonl")))
         parts.put("lanes.json", json_bytes(lanes))
     contents = {file: parts.get(part) for file, part in TRAINED.items()}
-    if HARDENING in wanted:
-        contents[HARDENING] = parts.get(HARDENING)
+    for file in ON_THE_WAY:
+        if (content := parts.get(file)) is not None:
+            contents[file] = content
     theirs = trial.adviser and finished(store, trial.adviser, report=report).read("lanes.json")
     if trial.evaluation is not None:
         with times.measure("evaluate"):

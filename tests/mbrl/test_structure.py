@@ -29,7 +29,7 @@ LAYERS = [
         "mbrl.configs", "mbrl.planning", "mbrl.model_free", "mbrl.controllers", "mbrl.trials", "mbrl.store",
         "mbrl.checkpoint", "mbrl.metrics", "mbrl.progress", "mbrl.verification", "mbrl.health",
     ),
-    ("mbrl.rollout", "mbrl.gathering", "mbrl.models", "mbrl.training", "mbrl.inventory"),
+    ("mbrl.rollout", "mbrl.gathering", "mbrl.models", "mbrl.training", "mbrl.milestones", "mbrl.inventory"),
     ("mbrl.planners",),
     ("mbrl.advisers",),
     ("mbrl.agents",),

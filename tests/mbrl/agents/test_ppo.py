@@ -14,6 +14,7 @@ from mbrl.agents.ppo import PPOPolicy, PPOResult, hold_then_fall, make_learner, 
 from mbrl.configs import ExperienceConfig, Lane, PPOConfig
 from mbrl.keys import purpose_key
 from mbrl.metrics import read_rows
+from mbrl.milestones import named_arrays
 from mbrl.networks import MLP, Categorical, orthogonal
 from mbrl.planning import PlannerConfig
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
@@ -153,7 +154,7 @@ def _train_lanes(folder: Path, params: Sequence[ProbeParams], **settings) -> Tra
     """Train a lane on each of some worlds by the host's loop, which leaves its files in `folder`."""
     config = _config()
     lanes = [Lane(seed, *map(float, RATES)) for seed in range(len(params))]
-    schedule = Schedule(config.num_updates, config.chunk, config.batch_size)
+    schedule = Schedule(config.num_updates, config.chunk, config.batch_size, milestones=(0.0, 0.2, 1.0))
     place = Workplace(folder, **settings)
     return train_lanes(make_learner(config, MATCH), schedule, lanes, params, NUM_SEEDS, "test", place)
 
@@ -185,7 +186,7 @@ def test_a_lane_does_not_depend_on_its_place_or_neighbours(together):
     np.testing.assert_array_equal(forward.curve.entropy, backward.curve.entropy[::-1])
 
 
-def test_chunks_equal_the_whole_and_are_traced_once(together, tmp_path):
+def test_chunks_equal_the_whole_and_are_traced_once(together, alone, tmp_path):
     said, traces = [], []
 
     def report(text):
@@ -198,6 +199,15 @@ def test_chunks_equal_the_whole_and_are_traced_once(together, tmp_path):
     whole = together(_keys(), _per_seed(ProbeParams()), _per_seed(RATES))
     _assert_close(chunked.model, whole.policy)
     _assert_equal(chunked.model, again.model)
+    assert list(chunked.milestones) == [0, 128, 256], "a milestone is passed where a chunk ends"
+    init, update_chunk = alone
+    for seed, key in enumerate(_keys()):
+        begun = init(key, ProbeParams(), RATES)
+        half, *_ = update_chunk(begun, ProbeParams(), 2)
+        for state, arrays in zip((begun, half), chunked.milestones.values(), strict=False):
+            for name, leaf in named_arrays(PPOPolicy(state.train.model)).items():
+                np.testing.assert_allclose(arrays[name][seed], leaf, rtol=1e-3, atol=1e-4)
+    _assert_equal(chunked.milestones[256], named_arrays(chunked.model))
     assert [text.split(" steps")[0] for text in said] == ["compiles", "128 of 256", "256 of 256"] * 2
     assert len(set(traces[1:])) == 1, "the second run traces nothing"
     content = (tmp_path / "one" / "metrics.jsonl").read_bytes()
