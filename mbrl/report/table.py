@@ -170,3 +170,37 @@ def print_control(found: dict, console: Console) -> None:
     table.add_row("mean", *(f"{means[name]:.4g}" for name in names.values()))
     console.print(table)
     console.print(f"Means over {found['episodes']:,} episodes of each of {len(found['seeds'])} seeds.")
+
+
+def print_probes(found: dict, console: Console) -> None:
+    """Print what probes read off agents that learnt no model, beside the controls, and what nudging them does."""
+    answers, settings = found["answers"], found["settings"]
+    for run in answers:
+        table = _table(
+            f"{run['agent']} in {run['regime']}: area under the ROC curve, {settings['num_levels']} levels",
+            ["its\nactivations", "more than\nwhat is seen", "more than\nuntrained", "more than labels\nof others"],
+        )
+        for part in run["contains"]:
+            last = [
+                row
+                for row in found["table"]
+                if all(row[name] == run[name] for name in ("agent", "regime"))
+                and all(row[name] == part[name] for name in ("target", "probe"))
+                and row["source"] == "activations"
+            ][-1]
+            gains = [part["more_than"].get(name) for name in ("what is seen", "untrained", "labels of others")]
+            name = f"{part['target']}, {part['probe']}".replace("_", " ")
+            table.add_row(name, *("–" if gain is None else _limits(gain) for gain in (last, *gains)))
+        console.print(table)
+    for run in answers:
+        for use in run["uses"]:
+            label = f"{run['agent']} in {run['regime']}, {use['of']}".replace("_", " ")
+            console.print(f"{label}: nudged as the probe says, not at random: {_limits(use['more_than_random'])}")
+        console.print(run["answer"])
+
+
+def _limits(number: dict) -> str:
+    if number["mean"] is None:
+        return "–"
+    low, high = number["ci95"]
+    return f"{number['mean']:.2f} [{low:.2f}, {high:.2f}]"

@@ -1,0 +1,58 @@
+"""Interventions: directions that decide are found to, and random ones, or those that nothing heeds, are not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mbrl.agents.activations import REACH, decide, trace
+from mbrl.agents.ppo import PPOPolicy, make_network
+from mbrl.configs import PPOConfig
+from mbrl.evaluation.probes import Probe
+from mbrl.evaluation.steering import LENGTHS, lured, swayed
+from mbrl.experience import device_bank, training_bank, training_levels
+from mbrl.rollout import level_draws, play
+
+KEY = jax.random.key(5)
+SIDE = 2 * REACH + 1
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Levels, draws and an agent that learnt nothing, and what each number of its activations does to its logits."""
+    bank = device_bank(training_bank(training_levels("withheld", 24, 0)))
+    draws = level_draws(KEY, 20, 24, bank.movers.shape[-1])
+    obs = np.zeros((9, 11, 4), np.uint8)
+    policy = PPOPolicy(make_network(obs, 5, PPOConfig(hidden_sizes=(16, 16)), key=KEY))
+    _, seen = play(policy, bank, draws, KEY, keep_obs=True)
+    activations = trace(policy.model, seen[:, 0])
+    pulls = jax.jacobian(lambda a: decide(policy.model, (), seen[0, 0], a)[0])(activations[0])
+    return bank, draws, policy, seen[:-1, 0], activations[:-1], np.asarray(pulls)
+
+
+def probe(directions: np.ndarray) -> Probe:
+    width, outputs = directions.shape
+    return Probe(1.0, directions, np.zeros(width), np.ones(width), np.zeros(outputs), size=1e4)
+
+
+def test_who_is_told_to_go_somewhere_goes_there(world):
+    bank, draws, policy, _, _, pulls = world
+    towards = np.zeros((SIDE, SIDE, pulls.shape[1]))
+    for row, column in np.ndindex(SIDE, SIDE):
+        down, across = row - REACH, column - REACH
+        if down or across:
+            action = (3 if down > 0 else 1) if abs(down) >= abs(across) else (2 if across > 0 else 4)
+            towards[row, column] = pulls[action] - pulls.mean(0)
+    found = lured(policy, bank, draws, KEY, probe(towards.reshape(SIDE**2, -1).T), seed=1)
+    assert found.cases > 15 and len(found.probe) == len(LENGTHS)
+    assert found.probe[-1] > 0.5 > found.random[-1] + 0.2
+
+
+def test_who_is_swayed_changes_its_mind_and_by_what_is_not_heeded_it_does_not(world):
+    _, _, policy, obs, activations, pulls = world
+    to = pulls[2] - pulls.mean(0)
+    found = swayed(policy.model, obs, activations, probe(to[:, None]), seed=1)
+    usual = jnp.argmax(jax.vmap(lambda o, a: decide(policy.model, (), o, a)[0])(obs, activations), axis=1)
+    assert found.probe[-1] == pytest.approx(float(np.mean(np.asarray(usual) != 2))) and found.cases == len(obs)
+    unheeded = np.linalg.svd(pulls)[2][-1]  # no logit depends on it
+    assert max(swayed(policy.model, obs, activations, probe(unheeded[:, None]), seed=1).probe) == 0
