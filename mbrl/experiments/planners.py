@@ -1,8 +1,17 @@
-"""Every model, and every planner with one of them: is what an agent does owed to how it plans, or to what it learnt?"""
+"""Every model, and every planner with one of them: is what an agent does owed to how it plans, or to what it learnt?
+
+Searches imagine equally many plans in a tick: cem and mppi, which draw four times, a quarter as many at once.
+"""
 
 from mbrl.experiments.base import Condition, Experiment
-from mbrl.planning import PLANNERS, TreeConfig
+from mbrl.planning import PLANNERS, SearchConfig, TreeConfig
 
+PLANS = SearchConfig.num_plans // SearchConfig.rounds
+BUDGETS = {
+    "cem": SearchConfig(search="cem", num_plans=PLANS),
+    "mppi": SearchConfig(search="mppi", num_plans=PLANS),
+    "mcts": TreeConfig(num_simulations=128),
+}
 EXPERIMENT = Experiment(
     name="planners",
     question="Does it matter to what an agent does how it plans, and with which model?",
@@ -10,8 +19,7 @@ EXPERIMENT = Experiment(
     conditions=(
         Condition("habit"),
         Condition("oracle"),
-        *(Condition(f"local+{planner}", ("withheld",)) for planner in PLANNERS if planner != "mcts"),
-        Condition("local+mcts", ("withheld",), planner=TreeConfig(num_simulations=128)),
+        *(Condition(f"local+{planner}", ("withheld",), planner=BUDGETS.get(planner)) for planner in PLANNERS),
         *(Condition(f"grid+{planner}", ("withheld",)) for planner in ("exact", "rollout", "imagination")),
         *(Condition(f"dense+{planner}", ("withheld",)) for planner in ("exact", "rollout")),
         Condition("grid-cells", ("withheld",)),

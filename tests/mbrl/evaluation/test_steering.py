@@ -7,6 +7,7 @@ import pytest
 
 from mbrl.agents.activations import REACH, decide, trace
 from mbrl.agents.ppo import PPOPolicy, make_network
+from mbrl.agents.scripted import Random
 from mbrl.configs import PPOConfig
 from mbrl.evaluation.probes import Probe
 from mbrl.evaluation.steering import LENGTHS, lured, swayed
@@ -23,10 +24,10 @@ def world():
     bank = device_bank(training_bank(training_levels("withheld", 24, 0)))
     draws = level_draws(KEY, 20, 24, bank.movers.shape[-1])
     obs = np.zeros((9, 11, 4), np.uint8)
-    policy = PPOPolicy(make_network(obs, 5, PPOConfig(hidden_sizes=(16, 16)), key=KEY))
-    _, seen = play(policy, bank, draws, KEY, keep_obs=True)
-    activations = trace(policy.model, seen[:, 0])
-    pulls = jax.jacobian(lambda a: decide(policy.model, (), seen[0, 0], a)[0])(activations[0])
+    policy = jax.jit(lambda key: PPOPolicy(make_network(obs, 5, PPOConfig(hidden_sizes=(16, 16)), key=key)))(KEY)
+    _, seen = play(Random(), bank, draws, KEY, keep_obs=True)
+    activations = jax.jit(trace)(policy.model, seen[:, 0])
+    pulls = jax.jit(jax.jacobian(lambda a: decide(policy.model, (), seen[0, 0], a)[0]))(activations[0])
     return bank, draws, policy, seen[:-1, 0], activations[:-1], np.asarray(pulls)
 
 
