@@ -48,7 +48,10 @@ def said(number: tuple[float, float, float] | None) -> str:
 
 @pytest.mark.parametrize(
     "folder",
-    ["demo", "arms", "models", "floors", "ensembles", *(f"battery/{shift}" for shift in ("shutdown", "tampering", "conflict", *GRADED))],
+    [
+        "demo", "arms", "models", "floors", "ensembles",
+        *(f"battery/{shift}" for shift in ("shutdown", "tampering", "conflict", *GRADED)),
+    ],  # fmt: skip
 )
 def test_all_numbers_are_those_of_the_episodes(folder):
     text = (RESULTS / folder / "report.html").read_text(encoding="utf-8")
