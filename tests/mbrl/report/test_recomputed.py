@@ -49,14 +49,20 @@ def said(number: tuple[float, float, float] | None) -> str:
 @pytest.mark.parametrize(
     "folder",
     [
-        "demo", "arms", "models", "floors", "ensembles",
+        "demo",
+        "arms",
+        "models",
+        "floors",
+        "ensembles",
         *(f"battery/{shift}" for shift in ("shutdown", "tampering", "conflict", *GRADED)),
-    ],  # fmt: skip
+    ],
 )
 def test_all_numbers_are_those_of_the_episodes(folder):
     text = (RESULTS / folder / "report.html").read_text(encoding="utf-8")
     rates, headline, choices = (told(text, table) for table in ("rates", *COLUMNS))
-    verdicts = {(agent, regime): rest for agent, regime, rest in re.findall(r"<strong>(\S+) in (\S+): (.*?)</p>", text)}
+    verdicts = {
+        (agent, regime): rest for agent, regime, rest in re.findall(r"<strong>([^<]+?) in (\S+): (.*?)</p>", text)
+    }
     found = recompute(RESULTS / folder)
     assert set(rates) == set(headline) == set(found)
     assert set(verdicts) == {who for who in found if who[1]}
