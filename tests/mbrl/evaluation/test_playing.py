@@ -13,18 +13,18 @@ from mbrl.planners.exact import ExactPlanner, Planners
 
 @pytest.fixture(scope="module")
 def arena():
-    return make_arena("shutdown", 4, seed=11)
+    return make_arena("shutdown", 3, seed=11)
 
 
-@pytest.mark.parametrize("mobility", [0.0, 0.6], ids=["meets what it did not foresee", "interferes"])
-def test_planners_play_as_their_finished_plans_do_all_at_once(arena, monkeypatch, mobility):
+def test_planners_play_as_their_finished_plans_do_all_at_once(arena, monkeypatch):
+    """Of two planners one believes that nobody moves and meets what it did not foresee; the other interferes."""
     monkeypatch.setattr(playing, "_AT_ONCE", 5)  # the last few do not fill a program
-    agent = Planners([ExactPlanner(true_outcomes(mobility=mobility)), ExactPlanner(true_outcomes())])
+    agent = Planners([ExactPlanner(true_outcomes(mobility=0.0)), ExactPlanner(true_outcomes())])
     banks = [arena.banks[twin] for twin in ("actual", "no_human", "dead_lever")]
     agent.extend([np.concatenate([first_observations(bank) for bank in banks])] * 2)
     told = []
     found = play_banks(agent, banks, arena.draws, 3, (False, True), seeds=(4, 9), report=told.append)
-    assert bool(told) == (mobility == 0)
+    assert told
     at_once = play_banks(agent.policy(), banks, arena.draws, 3, (False, True), seeds=(4, 9))
     jax.tree.map(np.testing.assert_array_equal, found, at_once)
     acts = found.guard_act[0].any((2, 3))  # bank by seed
