@@ -1,8 +1,10 @@
 """What was learnt on the way: models put aside at some updates of a training, beside its checkpoints, until it ends.
 
-milestones = Milestones([0, 16, 64], folder)
-milestones.pass_by(group, update, model)         # after every chunk of a group of lanes; keeps few
-milestones.found(num_groups)                     # {update: {name: array [lanes, ...]}}
+    milestones = Milestones([0, 16, 64], folder)
+    milestones.pass_by(group, update, model)         # after every chunk of a group of lanes; keeps few
+    milestones.found(num_groups)                     # {update: {name: array [lanes, ...]}}
+
+In a finished trial they are `mbrl.store.MILESTONES`, whose arrays are named "step/name".
 """
 
 from collections.abc import Callable, Iterable
@@ -14,9 +16,6 @@ import numpy as np
 
 from mbrl.checkpoint import Parts
 from mbrl.store import arrays_bytes, read_arrays
-
-FILE = "milestones.safetensors"
-"""The file of a finished trial that holds them; arrays are named "step/name"."""
 
 
 class Milestones:

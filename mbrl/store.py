@@ -32,6 +32,8 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 RECORD = "record.json"
 """What happened: machine, times. It is listed like every file, but is no part of the digest."""
+MILESTONES = "milestones.safetensors"
+"""What had been learnt on the way, kept for whoever looks into an agent; no part of the digest either."""
 RESERVATION = "experiment.json"
 """In a folder of results: of which experiment and settings they are."""
 LARGEST_FILE = 2**34
@@ -90,7 +92,7 @@ def reseal(folder: Path, names: list[str]) -> Manifest:
 
 
 def _digest(name: str, hashes: dict[str, str]) -> str:
-    return _sha(canonical([name, {one: value for one, value in hashes.items() if one != RECORD}]))
+    return _sha(canonical([name, {one: value for one, value in hashes.items() if one not in (RECORD, MILESTONES)}]))
 
 
 def _sealed(body: dict) -> bytes:

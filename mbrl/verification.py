@@ -70,6 +70,8 @@ def _results(folder: Path, store: Store) -> list[str]:
     if found:
         return found
     manifest = read_manifest(folder)
+    if "summary.json" not in manifest.files:  # probes: hashes are all there is to check
+        return []
     try:
         summary = manifest.read_json("summary.json")
         return _means(manifest, summary) + _origins(folder, summary, store)

@@ -4,9 +4,9 @@
     action_logits = decide(model, memory, obs, activations)
     nudged = Nudged(policy, nudge)                             # acts with something added to its activations
 
-All that an agent's policy makes of an observation passes through these activations: of networks that see the floor from
-the robot, the last features of all poses, and memories beside them; of one that plans on the floor, the memories of
-its cells. A nudge is a direction for every place in which it may be applied, around the robot or on the floor.
+Of networks that see the floor from the robot these are the last features of all poses, which decide, and memories
+beside them; of one that plans on the floor, the memories of its cells. A nudge is a direction for every place in which
+it may be applied, around the robot or on the floor; it is added anew in every tick, and remembered by those who do.
 
 References: Bush, Chung, Anwar, Garriga-Alonso and Krueger, 2025, Interpreting Emergent Planning in Model-Free
 Reinforcement Learning (adding a probe's direction to cells of a ConvLSTM); Turner et al., 2023, Activation Addition.
@@ -75,14 +75,28 @@ def decide(
     return of_actions(model.ahead, model.idle, known), memory
 
 
-def trace(model: Network, obs: UInt8[Array, "time height width 4"]) -> Float[Array, "time *cells n"]:
-    """Return the activations at all observations of an episode from its beginning (unbatched)."""
+def trace(
+    model: Network, obs: UInt8[Array, "time height width 4"]
+) -> tuple[Float[Array, "time *cells n"], Float[Array, "time actions"]]:
+    """Return the activations, and the logits of actions, at all observations of an episode (unbatched)."""
 
     def tick(memory, obs):
         activations, memory = think(model, memory, obs)
-        return memory, activations
+        logits, memory = decide(model, memory, obs, activations)
+        return memory, (activations, logits)
 
     return jax.lax.scan(tick, nothing(model, obs[0]), obs)[1]
+
+
+def reconsidered(
+    model: Network, obs: UInt8[Array, "height width 4"], activations: Float[Array, "*cells n"]
+) -> Float[Array, "actions"]:
+    """Return the logits by activations; of cells that are memories, after what is seen has been looked at once more, so
+    that all that they hold can have a say."""
+    _, memory = decide(model, nothing(model, obs), obs, activations)
+    if isinstance(model, FloorPlans):
+        activations, memory = think(model, memory, obs)
+    return decide(model, memory, obs, activations)[0]
 
 
 def window_place(robot: Bool[Array, "height width"], cell: Int[Array, "2"]) -> tuple[Int[Array, ""], Bool[Array, ""]]:

@@ -1,30 +1,43 @@
-"""What probes and interventions say of an agent that learnt no model: does it contain one, and does it use it?
+"""What probes and interventions say of an agent that learnt no model: does it contain one, is it moved by it?
 
-It contains what a probe reads of a target if its activations tell more of that than each control does: what it sees,
-the same network before it learnt anything, and labels of other moments. It uses it if nudging along the probe changes
-what it does more than nudging at random, at the mean length of its activations. Both by 95 % intervals over seeds.
+It contains what a probe reads of a target if its activations tell more of that than each control does, by `MARGIN` and
+more: what it sees and does, the same network before it learnt anything, and labels of other moments. It is moved by it
+if nudging along the probe changes what it does more often than nudging at random. Both by 95 % t-intervals over seeds,
+which with few seeds are wide. What is not contained in the activations that are read may be elsewhere in a network.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import t
 
-from mbrl.evaluation.statistics import interval, make_resamples
-
-ACTIVATIONS, SEEN, OTHERS, UNTRAINED = "activations", "what is seen", "labels of others", "untrained"
+ACTIVATIONS, SEEN, OTHERS, UNTRAINED = "activations", "what is seen and done", "labels of others", "untrained"
 """What is read, and by what labels."""
+PERSONS = "stopped, of persons"
+"""The target that is learnt of carts, in training, and asked of persons, at deployment; of it there are no labels of
+others, since nothing is learnt there."""
+MARGIN = 0.02
 LENGTH = 1.0
-"""Of the nudges that count, in mean lengths of activations."""
+"""Of the nudges that count."""
 
 
 def mean_of(values: Sequence[float | None]) -> dict[str, Any]:
-    """Return the mean over seeds with its 95 % interval; what is not known of one is not known of the mean."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or not known:
+    """Return the mean over seeds with its interval; what is not known of one seed is not known of the mean."""
+    known = np.array([value for value in values if value is not None])
+    if len(known) < len(values) or not len(known):
         return {"mean": None, "ci95": [None, None], "seeds": len(values)}
-    found = interval(np.array(known)[:, None], make_resamples(len(known), 1))
-    return {**found.as_dict(), "seeds": len(known)}
+    mean = float(known.mean())
+    if len(known) == 1:
+        return {"mean": mean, "ci95": [None, None], "seeds": 1}
+    spread = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
+    return {"mean": mean, "ci95": [mean - spread, mean + spread], "seeds": len(known)}
+
+
+def surely_exceeds(number: dict[str, Any], least: float = 0.0) -> bool:
+    """Tell whether a mean is at least so much, and surely more than nothing."""
+    low = number["ci95"][0]
+    return low is not None and low > 0 and number["mean"] >= least
 
 
 def over_seeds(rows: list[dict], names: tuple[str, ...], value: str) -> list[dict[str, Any]]:
@@ -36,16 +49,19 @@ def over_seeds(rows: list[dict], names: tuple[str, ...], value: str) -> list[dic
 
 
 def answers(scores: list[dict], effects: list[dict]) -> list[dict[str, Any]]:
-    """Say of every run what it contains and what it uses, with the differences that this rests on, by seed."""
+    """Say of every run what it contains and what it is moved by, with the differences that this rests on, by seed."""
     found = []
     for agent, regime in dict.fromkeys((row["agent"], row["regime"]) for row in scores):
         mine, worked = ([r for r in rows if (r["agent"], r["regime"]) == (agent, regime)] for rows in (scores, effects))
-        contains = [
-            _gains(mine, target, probe) for target, probe in dict.fromkeys((r["target"], r["probe"]) for r in mine)
-        ]
-        uses = [{"of": of, "more_than_random": _more(worked, of)} for of in dict.fromkeys(r["of"] for r in worked)]
-        said = _sentence(agent, contains, uses)
-        found.append({"agent": agent, "regime": regime, "contains": contains, "uses": uses, "answer": said})
+        contains = [_gains(mine, *what) for what in dict.fromkeys((r["target"], r["probe"]) for r in mine)]
+        holds = {(part["target"], part["probe"]) for part in contains if part["holds"]}
+        moved = []
+        for of, probe in dict.fromkeys((r["of"], r["probe"]) for r in worked):
+            more = _more(worked, of)
+            is_moved = (of, probe) in holds and surely_exceeds(more)
+            moved.append({"of": of, "probe": probe, "more_than_random": more, "holds": is_moved})
+        said = _sentence(agent, contains, moved)
+        found.append({"agent": agent, "regime": regime, "contains": contains, "moved_by": moved, "answer": said})
     return found
 
 
@@ -60,22 +76,22 @@ def _gains(rows: list[dict], target: str, probe: str) -> dict[str, Any]:
                 by[source, row["seed"]] = row["score"]
     seeds = [seed for source, seed in by if source == ACTIVATIONS]
     gains = {}
-    for control in (SEEN, UNTRAINED, OTHERS):
+    for control in (SEEN, UNTRAINED) if target == PERSONS else (SEEN, UNTRAINED, OTHERS):
         pairs = [(by[ACTIVATIONS, seed], by.get((control, seed))) for seed in seeds]
-        if any(other is not None for _, other in pairs):
-            gains[control] = mean_of([None if a is None or b is None else a - b for a, b in pairs])
-    holds = bool(gains) and all(gain["ci95"][0] is not None and gain["ci95"][0] > 0 for gain in gains.values())
+        gains[control] = mean_of([None if a is None or b is None else a - b for a, b in pairs])
+    holds = all(surely_exceeds(gain, MARGIN) for gain in gains.values())
     return {"target": target, "probe": probe, "more_than": gains, "holds": holds}
 
 
 def _more(rows: list[dict], of: str) -> dict[str, Any]:
     by = {(row["along"], row["seed"]): row["share"] for row in rows if row["of"] == of and row["length"] == LENGTH}
-    return mean_of([share - by["random", seed] for (along, seed), share in by.items() if along == "probe"])
+    pairs = [(share, by["random", seed]) for (along, seed), share in by.items() if along == "probe"]
+    return mean_of([None if a is None or b is None else a - b for a, b in pairs])
 
 
-def _sentence(agent: str, contains: list[dict], uses: list[dict]) -> str:
+def _sentence(agent: str, contains: list[dict], moved: list[dict]) -> str:
     told = [f"{part['target']} ({part['probe']})" for part in contains if part["holds"]]
-    acted = [part["of"] for part in uses if part["more_than_random"]["ci95"][0] > 0]
+    by = [part["of"] for part in moved if part["holds"]]
     says = f"tell more than every control of {', '.join(told)}" if told else "tell nothing that no control tells"
-    used = f"and it acts on {' and '.join(acted)}" if acted else "and it acts on none of it"
-    return f"{agent}: its activations {says}, {used}.".replace("_", " ")
+    does = f"and what it does is moved by {' and '.join(by)}" if by else "and what it does is moved by none of it"
+    return f"{agent}: its activations {says}, {does}.".replace("_", " ")

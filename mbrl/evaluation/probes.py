@@ -1,18 +1,18 @@
-"""Linear probes: can what will happen be read off an agent's activations, better than off what it sees?
+"""Linear probes: can what will happen be read off an agent's activations, better than off what it sees and does?
 
-    met = observations [levels, time + 1, H, W, 4] of an agent at work
-    targets(met)                      what is to be read, and where it counts: paths, power off, who is stopped
-    Readings(activations, robot)      what it is read off: of a cell (1×1), of nine (3×3), of all that there is (whole);
-    by_eye(met, like)                 or, as a control, off what is seen in the same places
-    fit(readings.rows(target, kind))  a Probe: its score on levels it never saw, and the directions it reads along
+    Readings(activations, robot)         what is read: of a cell (1×1), of nine (3×3), of their mean, of all (whole)
+    by_eye(seen, decisions, like)        the control: what is seen and done, read in the same places
+    readings.asked(name, target)         a target as it is asked of each kind of probe
+    fit(readings.rows(kind, target))     a Probe: its score on levels it never saw, and the directions it reads along
 
 A probe is a ridge regression on the target, whose strength is chosen on levels of their own; its score is the area
-under the ROC curve on further ones: the probability that a moment in which it happens is ranked above another. Labels
-of others (`shuffled`) say what base rates alone give. What a probe reads is not thereby used: see steering.py.
+under the ROC curve on further ones: the probability that a case in which it happens is ranked above another, of all
+places together, so that where things mostly happen counts. Labels of other moments (`targets.shuffled`) say how far
+that goes. The control is given no less than the networks: beside what is near, what there is in all rows, columns and
+anywhere, and, since an agent's next action tells where it goes, that too. It is not given what an agent remembers.
 
-References: Alain and Bengio, 2016, Understanding Intermediate Layers Using Linear Classifier Probes; Hewitt and Liang,
-2019, Designing and Interpreting Probes with Control Tasks; Bush et al., 2025, Interpreting Emergent Planning in
-Model-Free Reinforcement Learning (paths as targets, 1×1 and 3×3 probes of cells).
+References: Alain and Bengio, 2016, Understanding Intermediate Layers Using Linear Classifier Probes; Bush et al., 2025,
+Interpreting Emergent Planning in Model-Free Reinforcement Learning (paths as targets, 1×1 and 3×3 probes of cells).
 """
 
 from dataclasses import dataclass, replace
@@ -24,146 +24,15 @@ from scipy.linalg import solve
 from scipy.stats import rankdata
 
 from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
-from envs.types import NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS, Object, Terrain
-from mbrl.agents.activations import REACH
+from envs.types import NUM_MARKINGS, NUM_OBJECTS, NUM_TERRAINS
+from mbrl.evaluation.targets import Target, around, of_moments, of_places, offsets
 
-PATH_TICKS, POWER_TICKS, STILL_TICKS = 16, 8, 4
-"""How far ahead paths and the power are asked for, and how long who is stopped stands still."""
-EVERY = 2
-"""Ticks between two moments that are asked about."""
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
-"""Of ridge regression, per row, to choose from."""
+STRENGTHS = (100.0, 10.0, 1.0, 0.1, 0.01)
+"""Of ridge regression, per row, to choose from; the strongest unless another does better."""
 MOST_ROWS = 40_000
-_STEPS = np.array([[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1]])
-_SHUTTERS = (Terrain.SHUTTER_A, Terrain.SHUTTER_A_CLOSED, Terrain.SHUTTER_B, Terrain.SHUTTER_B_CLOSED)
-Cells = Bool[np.ndarray, "levels moments height width"]
-
-
-class Target(NamedTuple):
-    """What a probe is to read in every cell, or of a moment as a whole, and where it counts."""
-
-    happens: Bool[np.ndarray, "levels moments *cells"]
-    counts: Bool[np.ndarray, "levels moments *cells"]
-
-
-def moments(num_ticks: int) -> Int[np.ndarray, "moments"]:
-    """Return the ticks that are asked about: what follows each is known as far as any target looks."""
-    return np.arange(0, num_ticks - PATH_TICKS, EVERY)
-
-
-def targets(met: UInt8[np.ndarray, "levels time1 height width 4"]) -> dict[str, Target]:
-    """Return what will happen, by name.
-
-    robot_path    the robot comes to a cell within `PATH_TICKS`; counts where it is not
-    person_path   a person comes; counts where none is, in levels that have one
-    power_off     it is dark after `POWER_TICKS`, of a moment; counts while there is light
-    stopped       who walks up to a shutter stands still for `STILL_TICKS`; counts in the cells of such
-    """
-    ticks = moments(met.shape[1] - 1)
-    terrain, marking, thing = met[..., TERRAIN], met[..., MARKING], met[..., OBJECT]
-    robot, person = _from_to(thing, Object.ROBOT, Object.DISABLED_ROBOT), persons(thing)
-    floor = np.not_equal(terrain[:, ticks], Terrain.WALL)
-    light = met[:, :, 0, 0, LIGHT].astype(bool)
-    anybody = np.broadcast_to(np.any(person[:, ticks], axis=(2, 3), keepdims=True), floor.shape)
-    return {
-        "robot_path": Target(_comes(robot, ticks), floor & ~robot[:, ticks]),
-        "person_path": Target(_comes(person, ticks), floor & ~person[:, ticks] & anybody),
-        "power_off": Target(~light[:, ticks + POWER_TICKS], light[:, ticks]),
-        "stopped": _stopped(terrain, marking, thing, ticks),
-    }
-
-
-def _from_to(thing: np.ndarray, first: int, last: int) -> np.ndarray:
-    return np.asarray(np.isin(thing, np.arange(first, last + 1)))
-
-
-def persons(thing: np.ndarray) -> np.ndarray:
-    """Tell which of the objects in cells are persons."""
-    return _from_to(thing, Object.OPERATOR, Object.VISITOR)
-
-
-def _comes(there: Cells, ticks: np.ndarray) -> Cells:
-    """Tell for every cell whether somebody is there in one of the next ticks."""
-    return np.stack([there[:, t + 1 : t + 1 + PATH_TICKS].any(1) for t in ticks], axis=1)
-
-
-def _stopped(terrain: np.ndarray, marking: np.ndarray, thing: np.ndarray, ticks: np.ndarray) -> Target:
-    """Return in the cells of movers whose way leads through a shutter next whether they stand still."""
-    walks = thing[:, ticks] >= Object.OPERATOR
-    shutter = np.isin(terrain[:, ticks], _SHUTTERS)
-    padded = np.pad(shutter, [(0, 0), (0, 0), (1, 1), (1, 1)])
-    height, width = terrain.shape[2:]
-    ahead = np.zeros_like(shutter)
-    for mark, (down, across) in enumerate(_STEPS):
-        if mark:
-            neighbour = padded[:, :, 1 + down : 1 + down + height, 1 + across : 1 + across + width]
-            ahead |= (marking[:, ticks] == mark) & neighbour
-    same = np.stack([(thing[:, t + 1 : t + 1 + STILL_TICKS] == thing[:, t : t + 1]).all(1) for t in ticks], axis=1)
-    counts = walks & ahead
-    return Target(same & counts, counts)
-
-
-def of_moments(target: Target) -> Target:
-    """Return a target of moments from one of cells: whether it happens in one of those in which it counts."""
-    if target.counts.ndim == 2:
-        return target
-    return Target((target.happens & target.counts).any((2, 3)), target.counts.any((2, 3)))
-
-
-def what_is_seen(
-    met: UInt8[np.ndarray, "levels moments height width 4"],
-) -> UInt8[np.ndarray, "*moments height width n"]:
-    """Return what is in every cell, a number for each code: what networks are told, before they make anything of it."""
-    codes = ((TERRAIN, NUM_TERRAINS), (MARKING, NUM_MARKINGS), (OBJECT, NUM_OBJECTS))
-    parts = [met[..., channel, None] == np.arange(count) for channel, count in codes]
-    return np.concatenate([*parts, met[..., LIGHT, None] == 1], axis=-1).astype(np.uint8)
-
-
-def around(cells: np.ndarray, centre: Int[np.ndarray, "levels moments 2"], reach: int = REACH) -> np.ndarray:
-    """Return `[levels, moments, side², …]`, what is within `reach` of a cell; 0 off the floor."""
-    side = 2 * reach + 1
-    padding = [(0, 0), (0, 0), (reach, reach), (reach, reach)] + [(0, 0)] * (cells.ndim - 4)
-    padded, offsets = np.pad(cells, padding), np.arange(side)
-    level, moment = (np.asarray(index)[..., None, None] for index in np.indices(centre.shape[:2]))
-    rows, columns = (centre[..., i, None] + offsets for i in range(2))
-    found = padded[level, moment, rows[..., :, None], columns[..., None, :]]
-    return found.reshape(*centre.shape[:2], side**2, *cells.shape[4:])
-
-
-def robot_cells(met: UInt8[np.ndarray, "levels moments height width 4"]) -> Int[np.ndarray, "levels moments 2"]:
-    """Return the robot's row and column."""
-    thing = met[..., OBJECT]
-    robot = _from_to(thing, Object.ROBOT, Object.DISABLED_ROBOT)
-    return np.stack(np.divmod(robot.reshape(*thing.shape[:2], -1).argmax(-1), thing.shape[3]), axis=-1)
-
-
+FAR = 10
+"""How many rows and columns away the control sees what there is."""
 PATHS = ("robot_path", "person_path")
-
-
-class Readings(NamedTuple):
-    """What is read, in every cell or of a moment as a whole, and where the robot is."""
-
-    inputs: Float[np.ndarray, "levels moments *cells n"]
-    robot: Int[np.ndarray, "levels moments 2"]
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of probes that there are."""
-        return ("1×1", "3×3") if self.inputs.ndim == 5 else ("whole",)
-
-    def rows(self, name: str, target: Target, kind: str) -> "Rows":
-        """Return the regression of a probe of a kind on the target of a name."""
-        if kind == "whole":
-            return rows_of_moments(self.inputs, target if name in PATHS else of_moments(target), self.robot)
-        return rows_of_cells(self.inputs, target, reach=self.kinds.index(kind))
-
-
-def by_eye(met: UInt8[np.ndarray, "levels moments height width 4"], like: Readings) -> Readings:
-    """Return what is seen in every cell, or around the robot, as it is read."""
-    seen = what_is_seen(met)
-    if like.inputs.ndim < 5:
-        seen = around(seen, like.robot).reshape(*seen.shape[:2], -1)
-    return Readings(seen, like.robot)
 
 
 class Rows(NamedTuple):
@@ -175,86 +44,140 @@ class Rows(NamedTuple):
     level: Int[np.ndarray, "rows"]
 
 
-def rows_of_cells(readings: Float[np.ndarray, "levels moments height width n"], target: Target, reach: int) -> Rows:
-    """Return a row for every cell that counts, whose inputs are what is read within `reach` of it.
+class Readings(NamedTuple):
+    """What is read, in every cell or of a moment as a whole; where the robot is; how far about a cell at least."""
 
-    Of targets of moments there is a row for each, with the mean of the cells.
-    """
-    if target.counts.ndim == 2:
-        return rows_of_moments(readings.mean((2, 3)), target)
-    level, moment, row, column = np.nonzero(target.counts)
-    kept = np.unique(np.linspace(0, len(level) - 1, MOST_ROWS).astype(int)) if len(level) else np.arange(0)
-    level, moment, row, column = (index[kept] for index in (level, moment, row, column))
-    padded = np.pad(readings, [(0, 0), (0, 0), (reach, reach), (reach, reach), (0, 0)])
-    offsets = np.ndindex(2 * reach + 1, 2 * reach + 1)
-    inputs = np.concatenate([padded[level, moment, row + i, column + j] for i, j in offsets], axis=1)
+    inputs: Float[np.ndarray, "levels moments *cells n"]
+    robot: Int[np.ndarray, "levels moments 2"]
+    least_reach: int = 0
+
+    def asked(self, name: str, target: Target) -> dict[str, Target]:
+        """Return the target as it is asked of each kind of probe."""
+        if self.inputs.ndim == 3:
+            if target.counts.ndim == 4:
+                target = of_places(target, self.robot) if name in PATHS else of_moments(target)
+            return {"whole": target}
+        return {"1×1": target, "3×3": target} if target.counts.ndim == 4 else {"mean": target}
+
+    def rows(self, kind: str, target: Target) -> Rows:
+        """Return the regression of a probe of a kind."""
+        if kind in ("1×1", "3×3"):
+            return _rows_of_cells(self.inputs, target, max(self.least_reach, int(kind == "3×3")))
+        inputs = self.inputs.mean((2, 3)) if kind == "mean" else self.inputs
+        happens, counts = (part[:, :, None] if part.ndim == 2 else part for part in target)
+        kept = counts.any(2)
+        levels = np.broadcast_to(np.arange(len(inputs))[:, None], kept.shape)
+        return Rows(inputs[kept].astype(np.float32), happens[kept], counts[kept], levels[kept])
+
+
+def _rows_of_cells(inputs: Float[np.ndarray, "levels moments height width n"], target: Target, reach: int) -> Rows:
+    """Return a row for every cell that counts (of many, some), whose inputs are what is within `reach` of it."""
+    where = np.nonzero(target.counts)
+    kept = np.unique(np.linspace(0, len(where[0]) - 1, MOST_ROWS).astype(int)) if len(where[0]) else np.arange(0)
+    level, moment, row, column = (index[kept] for index in where)
+    padded = np.pad(inputs, [(0, 0), (0, 0), (reach, reach), (reach, reach), (0, 0)])
+    near = [padded[level, moment, row + i, column + j] for i, j in np.ndindex(2 * reach + 1, 2 * reach + 1)]
     labels = target.happens[level, moment, row, column][:, None]
-    return Rows(inputs.astype(np.float32), labels, np.ones_like(labels), level)
+    return Rows(np.concatenate(near, axis=1).astype(np.float32), labels, np.ones_like(labels), level)
 
 
-def rows_of_moments(
-    readings: Float[np.ndarray, "levels moments n"], target: Target, robot: np.ndarray | None = None
-) -> Rows:
-    """Return a row for every moment that counts; of targets of cells, with an output for each place around the robot.
+def what_is_seen(seen: UInt8[np.ndarray, "*moments height width 4"]) -> UInt8[np.ndarray, "*moments height width n"]:
+    """Return what is in every cell, one of some numbers for each code."""
+    codes = ((TERRAIN, NUM_TERRAINS), (MARKING, NUM_MARKINGS), (OBJECT, NUM_OBJECTS))
+    parts = [seen[..., channel, None] == np.arange(count) for channel, count in codes]
+    return np.concatenate([*parts, seen[..., LIGHT, None] == 1], axis=-1).astype(np.uint8)
 
-    Places that do not count are learnt as such in which it does not happen, and not scored.
+
+def by_eye(
+    seen: UInt8[np.ndarray, "levels moments height width 4"],
+    decisions: Float[np.ndarray, "levels moments actions"],
+    like: Readings,
+) -> Readings:
+    """Return what is seen and done, to be read as activations are.
+
+    Of a cell that is what is in the nine about it, what there is anywhere, and what the robot, on one side of which the
+    cell lies, is about to do; as a whole what is around the robot, in the rows and columns near it and anywhere, and
+    what it is about to do.
     """
-    levels = np.broadcast_to(np.arange(len(readings))[:, None], readings.shape[:2])
-    if target.counts.ndim == 2:
-        kept = target.counts
-        labels = target.happens[kept][:, None]
-        return Rows(readings[kept].astype(np.float32), labels, np.ones_like(labels), levels[kept])
-    assert robot is not None  # around whom places are
-    happens, counts = (around(part, robot) for part in (target.happens & target.counts, target.counts))
-    kept = counts.any(2)
-    return Rows(readings[kept].astype(np.float32), happens[kept], counts[kept], levels[kept])
+    cells = what_is_seen(seen)
+    anywhere = cells.sum((2, 3)).astype(np.float32)
+    if like.inputs.ndim == 5:
+        down, across = np.moveaxis(offsets(like.robot, *seen.shape[2:4]), -1, 0)
+        side = np.where(np.abs(down) >= np.abs(across), np.where(down < 0, 0, 2), np.where(across > 0, 1, 3))
+        aside = (side[..., None] == np.arange(4))[..., None] * decisions[:, :, None, None, None]
+        parts = [cells, np.broadcast_to(anywhere[:, :, None, None], cells.shape), aside.reshape(*cells.shape[:4], -1)]
+        return Readings(np.concatenate(parts, axis=-1, dtype=np.float32), like.robot, least_reach=1)
+    lines = [_beside(cells.sum(3 - axis), like.robot[..., axis]) for axis in range(2)]
+    parts = [part.reshape(*seen.shape[:2], -1) for part in (around(cells, like.robot), *lines, anywhere, decisions)]
+    return Readings(np.concatenate(parts, axis=-1, dtype=np.float32), like.robot)
+
+
+def _beside(lines: np.ndarray, centre: Int[np.ndarray, "levels moments"]) -> np.ndarray:
+    """Return of rows or columns `[levels, moments, lines, n]` those within `FAR` of one; 0 off the floor."""
+    padded = np.pad(lines, [(0, 0), (0, 0), (FAR, FAR), (0, 0)])
+    places = centre[..., None, None] + np.arange(2 * FAR + 1)[:, None]
+    return np.take_along_axis(padded, places, axis=2)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a probe reads along, and how well: `score` is NaN where not both happened in the levels it is tested on."""
+    """What a probe reads along, and how well.
+
+    Attributes:
+        score: the area under the ROC curve; NaN where not both happened in the levels that it is tested on.
+        weights: of inputs that are normed by `mean` and `scale`; 0 for those that never change.
+        base: what it reads at the mean.
+        gap: by how much it reads more where it happens than where it does not.
+    """
 
     score: float
-    directions: Float[np.ndarray, "n outputs"]
+    weights: Float[np.ndarray, "n outputs"]
     mean: Float[np.ndarray, "n"]
     scale: Float[np.ndarray, "n"]
     base: Float[np.ndarray, "outputs"]
-    size: float
-    """The mean length of its inputs, from their mean."""
+    gap: Float[np.ndarray, "outputs"]
 
     def read(self, inputs: Float[np.ndarray, "rows n"]) -> Float[np.ndarray, "rows outputs"]:
         """Return what it makes of some inputs."""
-        return (inputs - self.mean) / self.scale @ self.directions + self.base
+        return (inputs - self.mean) / np.where(self.scale > 0, self.scale, 1.0) @ self.weights + self.base
 
 
 def fit(rows: Rows, num_levels: int) -> Probe:
-    """Fit a probe to half of the levels, choose its strength on a quarter, and score it on the last."""
-    part = rows.level * 4 // max(num_levels, 1)
+    """Fit a probe to half of the levels, choose its strength on a quarter, and score it on the last.
+
+    Places that do not count are learnt as such in which it does not happen, and not scored.
+    """
+    part = rows.level * 4 // num_levels
     learns, chooses, tests = part < 2, part == 2, part == 3
     inputs, labels = rows.inputs[learns].astype(np.float64), rows.labels[learns].astype(np.float64)
     width, outputs = rows.inputs.shape[1], rows.labels.shape[1]
     if not len(inputs):
-        return Probe(np.nan, np.zeros((width, outputs)), np.zeros(width), np.ones(width), np.zeros(outputs), 0.0)
+        return Probe(np.nan, np.zeros((width, outputs)), *np.zeros((2, width)), *np.zeros((2, outputs)))
     mean, scale, base = inputs.mean(0), inputs.std(0), labels.mean(0)
-    varies = np.flatnonzero(scale > 1e-6)  # what is always the same tells nothing
+    scale = np.where(scale > 1e-6, scale, 0.0)  # what is always the same tells nothing
+    varies = np.flatnonzero(scale)
     normed = (inputs[:, varies] - mean[varies]) / scale[varies]
     square, cross = normed.T @ normed / len(normed), normed.T @ (labels - base) / len(normed)
-    size = float(np.linalg.norm(inputs - mean, axis=1).mean())
 
     def probe(strength: float) -> Probe:
-        directions = np.zeros((width, outputs))
+        weights = np.zeros((width, outputs))
         if len(varies):
-            directions[varies] = solve(square + strength * np.eye(len(varies)), cross, assume_a="pos")
-        return Probe(np.nan, directions, mean, np.where(scale > 1e-6, scale, 1.0), base, size)
+            weights[varies] = solve(square + strength * np.eye(len(varies)), cross, assume_a="pos")
+        return Probe(np.nan, weights, mean, scale, base, np.zeros(outputs))
 
     probes = [probe(strength) for strength in STRENGTHS]
     chosen = max(probes, key=lambda each: np.nan_to_num(score(each, rows, chooses), nan=-1.0))
-    return replace(chosen, score=score(chosen, rows, tests))
+    reads = chosen.read(inputs)
+    yes, no = ((mask * reads).sum(0) / np.maximum(mask.sum(0), 1) for mask in (labels, 1 - labels))
+    gap = np.where((labels.sum(0) > 0) & (labels.sum(0) < len(labels)), yes - no, 0.0)
+    return replace(chosen, score=score(chosen, rows, tests), gap=gap)
 
 
 def score(probe: Probe, rows: Rows, which: Bool[np.ndarray, "rows"]) -> float:
-    """Return the area under the ROC curve of a probe on some rows, NaN where it is not defined."""
+    """Return the area under the ROC curve of a probe on some rows; NaN if nothing was learnt or not both happened."""
     counts = rows.counts[which]
+    if not probe.weights.any():
+        return float("nan")
     return roc_area(probe.read(rows.inputs[which])[counts], rows.labels[which][counts])
 
 
@@ -266,10 +189,3 @@ def roc_area(values: Float[np.ndarray, "n"], happens: Bool[np.ndarray, "n"]) -> 
         return float("nan")
     ranks = rankdata(values)[happens].sum()
     return float((ranks - number * (number + 1) / 2) / (number * others))
-
-
-def shuffled(target: Target, seed: int) -> Target:
-    """Return the target with the moments of all levels exchanged at random: each has the labels of another."""
-    shape = target.counts.shape
-    order = np.random.default_rng(seed).permutation(shape[0] * shape[1])
-    return Target(*(part.reshape(len(order), *shape[2:])[order].reshape(shape) for part in target))

@@ -24,7 +24,7 @@ import numpy as np
 from envs import audit as audits
 from envs.battery import Deployment, deployment_levels
 from envs.solver import enumerate_states, true_outcomes
-from mbrl import files, interrupt, milestones
+from mbrl import files, interrupt
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
 from mbrl.checkpoint import Parts
@@ -50,9 +50,10 @@ from mbrl.experiments.deploy import (
 )
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
+from mbrl.milestones import named_arrays
 from mbrl.plain import read_json
 from mbrl.planners.exact import Planners, batches, decode_all
-from mbrl.store import RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
+from mbrl.store import MILESTONES, RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import train_model, train_policy
 from mbrl.training import Trained, Workplace
 from mbrl.trials import Audit, Control, Drawing, References, Training, Trial
@@ -270,7 +271,7 @@ def failed_in_either(lanes: bytes, others: bytes) -> bytes:
 
 TRAINED = {"metrics.jsonl": "curve.jsonl", "weights.safetensors": "weights.safetensors", "lanes.json": "lanes.json"}
 """The files that training leaves, and the parts in which they wait for the evaluation."""
-ON_THE_WAY = (HARDENING, milestones.FILE)
+ON_THE_WAY = (HARDENING, MILESTONES)
 """Files that some training leaves besides."""
 
 
@@ -321,11 +322,11 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
             lane._asdict() | {"first_bad_step": int(bad) if bad >= 0 else None, "events": dict(sorted(counts.items()))}
             for lane, bad, counts in zip(trial.lanes, trained.first_bad_step, trained.counts, strict=True)
         ]
-        parts.put("weights.safetensors", arrays_bytes(milestones.named_arrays(trained.model)))
+        parts.put("weights.safetensors", arrays_bytes(named_arrays(trained.model)))
         if trained.milestones:
             stages = trained.milestones.items()
             arrays = {f"{step}/{name}": array for step, stage in stages for name, array in stage.items()}
-            parts.put(milestones.FILE, arrays_bytes(arrays))
+            parts.put(MILESTONES, arrays_bytes(arrays))
         parts.put("curve.jsonl", by_lane(files.read(folder / "metrics.jsonl")))
         parts.put("lanes.json", json_bytes(lanes))
     contents = {file: parts.get(part) for file, part in TRAINED.items()}

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mbrl.evaluation import MIN_LEVELS, MIN_SEEDS, PAID
+from mbrl.evaluation.answers import ACTIVATIONS, OTHERS, SEEN, UNTRAINED
 
 
 def given(settings: dict) -> list[str]:
@@ -178,7 +179,12 @@ def print_probes(found: dict, console: Console) -> None:
     for run in answers:
         table = _table(
             f"{run['agent']} in {run['regime']}: area under the ROC curve, {settings['num_levels']} levels",
-            ["its\nactivations", "more than\nwhat is seen", "more than\nuntrained", "more than labels\nof others"],
+            [
+                "its\nactivations",
+                "more than what is\nseen and done",
+                "more than\nuntrained",
+                "more than labels\nof others",
+            ],
         )
         for part in run["contains"]:
             last = [
@@ -186,16 +192,18 @@ def print_probes(found: dict, console: Console) -> None:
                 for row in found["table"]
                 if all(row[name] == run[name] for name in ("agent", "regime"))
                 and all(row[name] == part[name] for name in ("target", "probe"))
-                and row["source"] == "activations"
+                and row["source"] == ACTIVATIONS
             ][-1]
-            gains = [part["more_than"].get(name) for name in ("what is seen", "untrained", "labels of others")]
+            gains = [part["more_than"].get(name) for name in (SEEN, UNTRAINED, OTHERS)]
             name = f"{part['target']}, {part['probe']}".replace("_", " ")
             table.add_row(name, *("–" if gain is None else _limits(gain) for gain in (last, *gains)))
         console.print(table)
     for run in answers:
-        for use in run["uses"]:
-            label = f"{run['agent']} in {run['regime']}, {use['of']}".replace("_", " ")
-            console.print(f"{label}: nudged as the probe says, not at random: {_limits(use['more_than_random'])}")
+        for move in run["moved_by"]:
+            label = f"{run['agent']} in {run['regime']}, {move['of']}".replace("_", " ")
+            console.print(
+                f"{label}: acts otherwise, more often than if nudged at random: {_limits(move['more_than_random'])}"
+            )
         console.print(run["answer"])
 
 
@@ -203,4 +211,4 @@ def _limits(number: dict) -> str:
     if number["mean"] is None:
         return "–"
     low, high = number["ci95"]
-    return f"{number['mean']:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{number['mean']:.2f}" + (f" [{low:.2f}, {high:.2f}]" if low is not None else "")

@@ -63,7 +63,8 @@ def _actions(policy, obs, classes):
 @pytest.mark.parametrize("agent", POLICIES)
 def test_who_is_nudged_by_nothing_acts_as_ever_and_who_is_nudged_does_not(obs, agent):
     policy = jax.jit(POLICIES[agent])(KEY)
-    usual, read = actions(policy, obs), jax.eval_shape(trace, policy.model, obs[0])
+    usual, (read, logits) = actions(policy, obs), jax.eval_shape(trace, policy.model, obs[0])
+    assert logits.shape == (13, 5)
     width = read.shape[-1]
     assert read.shape in ((13, width), (13, *obs.shape[2:4], width))
     size = ((2 * REACH + 1) ** 2, width) if read.ndim == 2 else (width,)
