@@ -48,7 +48,8 @@ def test_what_tells_more_than_every_control_is_contained():
     assert [move["more_than_random"]["mean"] for move in found["moved_by"]] == pytest.approx([0.3, 0.7])
     assert [move["holds"] for move in found["moved_by"]] == [True, False], "nobody is moved by what he does not contain"
     assert found["answer"] == (
-        "ppo: its activations tell more than every control of robot path (whole), and what it does is moved by robot path."
+        "ppo: its activations tell more than every control of robot path (whole), "
+        "and what it does is moved by robot path."
     )
 
 
