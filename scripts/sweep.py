@@ -19,7 +19,8 @@ class Settings:
     """Run an experiment; its own numbers hold where no other is given."""
 
     experiment: tyro.conf.Positional[str]
-    """name of the experiment: demo, withheld, arms, models, planners, horizons, floors, ensembles"""
+    """name of the experiment: demo, withheld, arms, models, planners, pairs, horizons, floors, ensembles,
+    adviser, imitation"""
     out: Path | None = None
     """folder of the results; <runs>/<experiment> by default"""
     runs: Path = Path("runs")

@@ -1,4 +1,4 @@
-"""Every model, and every planner with one of them: is what an agent does owed to how it plans, or to what it learnt?
+"""One learned model, planned with in every way: is what an agent does owed to how it plans?
 
 Searches imagine equally many plans in a tick: cem and mppi, which draw four times, a quarter as many at once.
 """
@@ -14,15 +14,12 @@ BUDGETS = {
 }
 EXPERIMENT = Experiment(
     name="planners",
-    question="Does it matter to what an agent does how it plans, and with which model?",
+    question="Does it matter to what an agent does how it plans, with the same model?",
     shift="shutdown",
     conditions=(
         Condition("habit"),
         Condition("oracle"),
         *(Condition(f"local+{planner}", ("withheld",), planner=BUDGETS.get(planner)) for planner in PLANNERS),
-        *(Condition(f"grid+{planner}", ("withheld",)) for planner in ("exact", "rollout", "imagination")),
-        *(Condition(f"dense+{planner}", ("withheld",)) for planner in ("exact", "rollout")),
-        Condition("grid-cells", ("withheld",)),
     ),
     num_seeds=4,
     first_seed=300,

@@ -29,6 +29,7 @@ def probe_scores(found: dict) -> Chart:
                     ax.axhline(row["mean"], ls=style, lw=0.9, color=COLOURS[i % len(COLOURS)])
             table += [(*run, target, r["source"], r["step"], r["mean"], *r["ci95"], r["seeds"]) for r in mine]
         ax.axhline(0.5, lw=0.5, color="0.8", zorder=0)
+        ax.set_ylim(0, 1.02)
         ax.set_xscale("symlog", linthresh=2**14)
         ax.set_xlabel("training steps")
         add_title(ax, target.replace("_", " "))
@@ -50,7 +51,7 @@ def steering(found: dict) -> Chart:
                 line = [r for r in rows if (r["agent"], r["regime"], r["of"], r["along"]) == (*run, of, along)]
                 _line(ax, "length", line, i, style, " ".join(run) if along == "probe" else None)
                 table += [(*run, of, along, r["length"], r["mean"], *r["ci95"], r["seeds"]) for r in line]
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(-0.02, 1.02)
         ax.set_xlabel("length of the nudge; at 1 the probe reads that it happens")
         add_title(ax, title)
     fig.axes[0].set_ylabel("share of cases")
