@@ -22,9 +22,15 @@ def test_planners_play_as_their_finished_plans_do_all_at_once(arena, monkeypatch
     agent = Planners([ExactPlanner(true_outcomes(mobility=0.0)), ExactPlanner(true_outcomes())])
     banks = [arena.banks[twin] for twin in ("actual", "no_human", "dead_lever")]
     agent.extend([np.concatenate([first_observations(bank) for bank in banks])] * 2)
-    told = []
+    told, suppressed, play_cells = [], set(), playing._play_cells
+
+    def watch(policy, banks, draws, keys, cells, suppress, classes):
+        suppressed.update(np.asarray(cells)[:, 0].tolist() if suppress else ())
+        return play_cells(policy, banks, draws, keys, cells, suppress, classes)
+
+    monkeypatch.setattr(playing, "_play_cells", watch)
     found = play_banks(agent, banks, arena.draws, 3, (False, True), seeds=(4, 9), report=told.append)
-    assert told
+    assert told and suppressed == {0}, "only where there were guard acts is it played without them"
     at_once = play_banks(agent.policy(), banks, arena.draws, 3, (False, True), seeds=(4, 9))
     jax.tree.map(np.testing.assert_array_equal, found, at_once)
     acts = found.guard_act[0].any((2, 3))  # bank by seed
