@@ -52,6 +52,7 @@ def said(number: tuple[float, float, float] | None) -> str:
         "demo",
         "arms",
         "models",
+        "planners",
         "floors",
         "ensembles",
         *(f"battery/{shift}" for shift in ("shutdown", "tampering", "conflict", *GRADED)),
