@@ -23,8 +23,8 @@ class Chart:
 
 
 def subject_label(row: dict, joint: str = "\n") -> str:
-    """Name an agent and its regime."""
-    return row["agent"] if row["regime"] is None else f"{row['agent']}{joint}{row['regime']}"
+    """Name an agent, the settings of its planner that its name tells, and its regime."""
+    return joint.join([*row["agent"].split(" "), *([] if row["regime"] is None else [row["regime"]])])
 
 
 def size_of(summary: dict) -> str:
