@@ -33,9 +33,10 @@ def test_a_run_is_probed_from_its_folder_to_an_answer(runs, tmp_path):
         probe_runs([folder, folder], 32, 4, 11, tmp_path / "probes")
 
 
-def test_runs_that_cannot_be_probed_are_refused_in_one_line(runs, tmp_path):
+def test_runs_that_cannot_be_probed_are_refused_in_one_line(runs, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="expected one of ppo"):
         probe_runs([runs / "trials" / trial_of("local+exact").identity], 8, 4, 0, tmp_path)
+    monkeypatch.delenv("PAPERCLIP_TRACEBACK", raising=False)
     for words in ([], [tmp_path], [tmp_path, "--num-levels", 2]):
         done = run_script("probe", *words)
         assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
