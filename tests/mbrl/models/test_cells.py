@@ -50,6 +50,7 @@ def test_what_is_taught_is_what_is_seen_next(digested):
     assert bits.any(0).sum() >= 3
 
 
+@pytest.mark.slow
 def test_an_untrained_model_says_that_nothing_happens_and_one_that_learns_says_better(digested, tmp_path):
     _, data = digested
     said = CellModel(CONFIG, key=jax.random.key(0)).say(jnp.asarray(data.inputs[:100]))

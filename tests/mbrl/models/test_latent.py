@@ -62,6 +62,7 @@ def test_states_are_numbers_from_zero_to_one(model):
         np.testing.assert_allclose([found.min(-1), found.max(-1)], [[0] * 4, [1] * 4], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_what_steps_bring_and_what_states_are_worth(model):
     optimiser = optax.adam(3e-3)
 
