@@ -58,7 +58,7 @@ from mbrl.trials import Training
 from mbrl.types import Learner, Rates, Transition
 
 FACTORY = PaperclipFactory()
-MILESTONES = (0.0, 1 / 16, 1 / 4)
+MILESTONE_SHARES = (0.0, 1 / 16, 1 / 4)
 """After which shares of its updates it is put aside what a policy had learnt; at first nothing."""
 advised_factory = cache(AdvisedFactory)
 """One environment for each setting: who learns in one that is new compiles anew."""
@@ -135,7 +135,7 @@ def train_policy(trial: Training, place: Workplace) -> Trained:
     if isinstance(config, AdvisedConfig):
         params = _beside_advisers(params, place)
         tally = lambda seen: events.count_events(*of_factory(seen))  # noqa: E731
-    schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps, MILESTONES)
+    schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps, MILESTONE_SHARES)
     data = [params[seed] for seed in trial.seeds]
     purpose = trial.agent.partition("+")[0]
     return train_lanes(_policy_learner(trial), schedule, trial.lanes, data, trial.width, purpose, place, tally)

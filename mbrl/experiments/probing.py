@@ -143,8 +143,7 @@ def _probe_seed(
     policy = policies[last]
     draws = level_draws(purpose_key(seed, "probes"), MAX_STEPS, num_levels, bank.movers.shape[-1])
     met = _met(policy, bank, draws, seed, number)
-    read = {(ACTIVATIONS, step): _readings(each, met)[0] for step, each in policies.items()}
-    read[SEEN, last] = _control(policy, met)
+    read = _read(policies, met)
     scores, fitted = [], {}
     for name, target in targets.targets(met.obs).items():
         for kind, asked in read[ACTIVATIONS, last].asked(name, target).items():
@@ -156,7 +155,8 @@ def _probe_seed(
             fitted[name, kind] = found
     if not regime.startswith("open"):  # where persons are stopped
         scores += _of_persons(policies, arena, number, fitted)
-    return scores, _effects(policy, bank, draws, met, fitted, last, number, seed)
+    made = read[ACTIVATIONS, last].inputs
+    return scores, _effects(policy, bank, draws, met.asked, made, fitted, last, number, seed)
 
 
 def _fit(kind: str, num_levels: int, target: Target, readings: Readings) -> Probe:
@@ -185,9 +185,12 @@ def _traces(model, met, kind) -> tuple[jax.Array, jax.Array]:
     return jax.lax.map(asked, met, batch_size=_AT_ONCE)
 
 
-def _control(policy: Any, met: Met) -> Readings:
-    readings, decisions = _readings(policy, met)
-    return probes.by_eye(met.asked, decisions, readings)
+def _read(policies: dict[int, Any], met: Met) -> dict[tuple[str, int], Readings]:
+    """Return what is read off activations after so many steps, and, as a control, what the agent sees and does."""
+    found, last = {step: _readings(each, met) for step, each in policies.items()}, max(policies)
+    readings, decisions = found[last]
+    control = probes.by_eye(met.asked, decisions, readings)
+    return {(ACTIVATIONS, step): each for step, (each, _) in found.items()} | {(SEEN, last): control}
 
 
 def _of_persons(policies: dict[int, Any], arena: Arena, number: int, fitted: dict[tuple, dict]) -> list[dict]:
@@ -195,14 +198,13 @@ def _of_persons(policies: dict[int, Any], arena: Arena, number: int, fitted: dic
 
     They are stopped in `already_closed`, and walk on in `actual` unless the agent closes the shutter.
     """
-    last, found = max(policies), []
+    policy, found = policies[max(policies)], []
     banks = (arena.banks[twin] for twin in ("actual", "already_closed"))
-    parts = [_met(policies[last], bank, arena.draws, arena.seed, number) for bank in banks]
+    parts = [_met(policy, bank, arena.draws, arena.seed, number) for bank in banks]
     met = Met(*(np.concatenate(each) for each in zip(*parts, strict=True)))
     target, person = targets.targets(met.obs)["stopped"], targets.persons(met.asked[..., OBJECT])
     target = Target(target.happens & person, target.counts & person)
-    read = {(ACTIVATIONS, step): _readings(each, met)[0] for step, each in policies.items()}
-    read[SEEN, last] = _control(policies[last], met)
+    read = _read(policies, met)
     for (name, kind), by_source in fitted.items():
         if name == "stopped":
             for where, probe in by_source.items():
@@ -212,18 +214,20 @@ def _of_persons(policies: dict[int, Any], arena: Arena, number: int, fitted: dic
     return found
 
 
-def _effects(policy, bank, draws, met: Met, fitted: dict[tuple, dict], last: int, number: int, seed: int) -> list[dict]:
+def _effects(
+    policy, bank, draws, seen, made, fitted: dict[tuple, dict], last: int, number: int, seed: int
+) -> list[dict]:
     """Return what nudging does, along probes of the robot's path and of the dark, where these were tested."""
     first = lambda name: next(key for key in fitted if key[0] == name)  # noqa: E731
     (path, kind), (dark, other) = first("robot_path"), first("power_off")
-    tests = slice(3 * len(met.obs) // 4, None)
+    tests = slice(3 * len(seen) // 4, None)
     bank, draws = jax.tree.map(lambda leaf: leaf[tests], bank), draws[:, tests]
     probe = fitted[path, kind][ACTIVATIONS, last]
     told = _told(path, kind, lured(policy, bank, draws, purpose_key(number, "steering"), probe, seed))
-    asked, readings = met.asked[tests], _readings(policy, met)[0].inputs[tests]
-    where = np.argwhere(asked[:, :, 0, 0, LIGHT] == 1)
+    seen, made = seen[tests], made[tests]
+    where = np.argwhere(seen[:, :, 0, 0, LIGHT] == 1)
     where = where[np.unique(np.linspace(0, len(where) - 1, _SWAYED).astype(int))] if len(where) else where
-    seen, made = (jnp.asarray(part[tuple(where.T)]) for part in (asked, readings))
+    seen, made = (jnp.asarray(part[tuple(where.T)]) for part in (seen, made))
     return told + _told(dark, other, swayed(policy.model, seen, made, fitted[dark, other][ACTIVATIONS, last], seed))
 
 
