@@ -27,5 +27,5 @@ EXPERIMENT = Experiment(
     num_levels=128,
     deployment_seed=6102,
     ppo_levels=2000,
-    ppo_steps=2**21,
+    ppo_steps=2**19,
 )
