@@ -5,8 +5,9 @@
     mcts          a tree is grown at every tick
     imagination   a policy is improved, by PPO, where an episode begins
     ADVISERS      others ask them: their plans are exact, and of the true rules
+    REMEMBERING   agents that learn no model, but have a memory to think with
 
-All plan over the same outcomes of a model, and drop the same of them.
+All others plan over the same outcomes of a model, and drop the same of them.
 """
 
 import math
@@ -20,9 +21,9 @@ PLANNERS = ("exact", *SEARCHES, "mcts", "imagination")
 ADVISERS = ("planner", "refusing", "serving", "clone", "elsewhere", "noise", "silence", "nobody")
 """Whom an advised agent can ask: who helps whoever asks; who refuses to stop people; who serves the operators; who does
 as others did; and, to show what advice is worth, the first one's advice for other states, noise, silence, nobody."""
-
-
 ADVISED = tuple(f"advised+{adviser}" for adviser in ADVISERS)
+REMEMBERING = ("recurrent_ppo", "drc")
+"""Agents with a memory, which can think before they act."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,23 @@ class ImaginationConfig(PlannerConfig):
         )  # fmt: skip
 
 
-Planning = PlannerConfig | AdviceConfig | CorpusConfig | SearchConfig | TreeConfig | ImaginationConfig
+@dataclass(frozen=True)
+class ThinkingConfig(PlannerConfig):
+    """Settings of agents with a memory.
+
+    Attributes:
+        thinking_ticks: how often they go through what they see first before they act at all; it costs no time. An agent
+            that plans should gain by it (Guez et al., 2019, An Investigation of Model-Free Planning).
+    """
+
+    thinking_ticks: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self, thinking_ticks=(0, 1024))
+
+
+Planning = PlannerConfig | AdviceConfig | CorpusConfig | ThinkingConfig | SearchConfig | TreeConfig | ImaginationConfig
 """How an agent plans, by its kind."""
 
 
@@ -236,6 +253,8 @@ def default_planner(agent: str) -> Planning:
         return CorpusConfig()
     if agent in ADVISED:
         return AdviceConfig()
+    if agent in REMEMBERING:
+        return ThinkingConfig()
     if agent == "latent+mcts":
         return TreeConfig(num_simulations=16)
     if planner == "rollout":
@@ -255,4 +274,4 @@ def agent_name(agent: str, planner: PlannerConfig) -> str:
 
 def has_settings(agent: str) -> bool:
     """Tell whether what the settings of a planner say is of any meaning to an agent."""
-    return "+" in agent or agent == "clone"
+    return "+" in agent or agent in ("clone", *REMEMBERING)

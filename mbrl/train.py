@@ -51,7 +51,7 @@ from mbrl.plain import read_json
 from mbrl.planners.exact import ExactPlanner, Plan, Planners, stack_plans
 from mbrl.planners.imagination import ImaginationPlanner
 from mbrl.planners.searching import SearchPlanner, SearchPlanners
-from mbrl.planning import ADVISED, AdviceConfig, ImaginationConfig, Planning, SearchConfig, TreeConfig
+from mbrl.planning import ADVISED, AdviceConfig, ImaginationConfig, Planning, SearchConfig, ThinkingConfig, TreeConfig
 from mbrl.store import arrays_bytes, json_bytes, read_arrays
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
 from mbrl.trials import Training
@@ -205,6 +205,8 @@ def agent_of(trial: Training, models: Any, lanes: Sequence[int]) -> Any:
     """Return what plays for some of a trial's lanes, whose models have a leading axis over all of them."""
     if trial.agent in ADVISED:
         return _advised(trial, _choose(models, lanes))
+    if isinstance(trial.planner, ThinkingConfig):
+        return replace(_choose(models, lanes), thinking_ticks=trial.planner.thinking_ticks)
     return _choose(models, lanes) if trial.agent in POLICIES else planners_of(trial, models, lanes)
 
 

@@ -36,7 +36,17 @@ from mbrl.controllers import (
 )
 from mbrl.model_free import AdvisedConfig, CloneConfig, PlansConfig, QConfig, RecurrentPPOConfig
 from mbrl.plain import build, identity
-from mbrl.planning import ADVISED, AdviceConfig, CorpusConfig, PlannerConfig, Planning, agent_name, default_planner
+from mbrl.planning import (
+    ADVISED,
+    REMEMBERING,
+    AdviceConfig,
+    CorpusConfig,
+    PlannerConfig,
+    Planning,
+    ThinkingConfig,
+    agent_name,
+    default_planner,
+)
 
 DEPLOYED = ("planners", "metrics")
 """Parts of `VERSIONS` that an agent meets only where it is evaluated."""
@@ -204,7 +214,8 @@ class Training(Trial):
         if self.agent in ADVISED:  # all learn beside the same adviser
             return replace(self, evaluation=None, agent=ADVISED[0], planner=AdviceConfig())
         if model not in MODELS:
-            return replace(self, evaluation=None)
+            planner = ThinkingConfig() if self.agent in REMEMBERING else self.planner
+            return replace(self, evaluation=None, planner=planner)
         return replace(self, evaluation=None, agent=f"{model}+exact", planner=PlannerConfig())
 
     @property

@@ -36,10 +36,13 @@ class RecurrentPolicy:
     """What was learnt, under the project's protocol."""
 
     model: Network
+    thinking_ticks: int = struct.field(pytree_node=False, default=0)
 
     def begin(self, obs: Array, key: jax.Array) -> Any:
-        """Begin an episode."""
-        return self.model.initial(obs)
+        """Begin an episode, after thinking about what is seen first."""
+        seen = self.model.see(obs)
+        think = lambda _, memory: self.model.remember(memory, seen)  # noqa: E731
+        return jax.lax.fori_loop(0, self.thinking_ticks, think, self.model.initial(obs))
 
     def act(self, memory: Any, obs: Array, key: jax.Array) -> tuple[Int[Array, ""], Any]:
         """Choose an action at `obs` (unbatched)."""

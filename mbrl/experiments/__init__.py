@@ -11,11 +11,10 @@ from mbrl.experiments import (
     models,
     pairs,
     planners,
+    thinking,
     withheld,
 )
 from mbrl.experiments.base import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (demo, withheld, arms, models, planners, pairs, horizons, floors, ensembles, adviser, imitation)
-}
+_MODULES = (demo, withheld, arms, models, planners, pairs, horizons, floors, ensembles, adviser, imitation, thinking)
+EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in _MODULES}

@@ -18,7 +18,7 @@ from mbrl.configs import LANE_DEFAULTS, WIDTH, EvaluationConfig, ExperienceConfi
 from mbrl.controllers import default_learner
 from mbrl.experience import training_bank
 from mbrl.model_free import CloneConfig
-from mbrl.planning import ADVISED, AdviceConfig, CorpusConfig, default_planner
+from mbrl.planning import ADVISED, AdviceConfig, CorpusConfig, ThinkingConfig, default_planner
 from mbrl.trials import Training
 from mbrl.types import Rates
 from tests.helpers import SHUTDOWN
@@ -97,6 +97,14 @@ def test_all_advised_agents_share_a_training_and_a_clone_is_its_own():
     assert half.alone in alone and half.adviser == trial("clone", regime="open", planner=half.planner, evaluation=None)
     assert half.adviser.alone == half.adviser and half.identity != trial("advised+clone").identity
     assert all(trial(agent).adviser is None for agent in ADVISED if agent != "advised+clone")
+
+
+def test_who_thinks_longer_was_trained_once():
+    slow = trial("drc", planner=ThinkingConfig(thinking_ticks=8))
+    assert slow.alone == trial("drc").alone and slow.identity != trial("drc").identity
+    assert slow.label.startswith("drc thinking_ticks=8 ")
+    with pytest.raises(ValueError, match="planner: expected the settings of ppo"):
+        trial("ppo", planner=ThinkingConfig())
 
 
 def test_tuning_of_less_than_an_update_is_refused():

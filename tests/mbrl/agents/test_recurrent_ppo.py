@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mbrl.agents.memories import FloorMemory, make_network
-from mbrl.agents.recurrent_ppo import follow, make_learner
+from mbrl.agents.recurrent_ppo import RecurrentPolicy, follow, make_learner
 from mbrl.encoders import Encoded
 from mbrl.model_free import PlansConfig, RecurrentPPOConfig
 from mbrl.types import Rates
@@ -55,6 +55,17 @@ def test_a_stretch_is_what_its_ticks_are(kind):
     np.testing.assert_allclose(later[1], values[1:3], atol=1e-5)
     elsewhere = followed(net, WALK[[1, 1, 2]], [1, 0, 0])[0].logits[-1]
     assert np.abs(elsewhere - distribution.logits[2]).max() > 1e-4, "what was seen before matters"
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_who_thinks_first_has_been_through_what_it_sees_so_often(kind):
+    """Before the first tick, in which it is gone through once more."""
+    net, obs = network(kind), jnp.asarray(WALK[0])
+    memory = net.initial(obs)
+    for ticks in range(3):
+        begun = jax.jit(RecurrentPolicy(net, thinking_ticks=ticks).begin)(obs, jax.random.key(0))
+        np.testing.assert_allclose(begun, memory, atol=1e-6)
+        memory = tick(net, memory, obs)[-1]
 
 
 def test_memories_turn_and_mirror_with_the_floors():
