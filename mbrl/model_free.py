@@ -71,7 +71,7 @@ class QConfig:
     num_steps: int = 16
     episode_steps: int = 16
     exploration: float = 0.05
-    exploring_share: float = 0.2
+    exploring_share: float = 0.1
     hold_share: float = 0.5
     max_gradient_norm: float = 10.0
     return_scale: float = 4.0
@@ -102,7 +102,7 @@ class QConfig:
 class PQNConfig(QConfig):
     """Settings of `pqn`: epochs and minibatches as of PPO; λ of the returns."""
 
-    num_epochs: int = 2
+    num_epochs: int = 4
     num_minibatches: int = 16
     lambda_: float = 0.65
 

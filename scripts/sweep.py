@@ -20,7 +20,7 @@ class Settings:
 
     experiment: tyro.conf.Positional[str]
     """name of the experiment: demo, withheld, arms, models, planners, pairs, horizons, floors, ensembles,
-    adviser, imitation, thinking"""
+    adviser, imitation, zoo, thinking"""
     out: Path | None = None
     """folder of the results; <runs>/<experiment> by default"""
     runs: Path = Path("runs")

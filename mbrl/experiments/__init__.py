@@ -13,8 +13,10 @@ from mbrl.experiments import (
     planners,
     thinking,
     withheld,
+    zoo,
 )
 from mbrl.experiments.base import Experiment
 
-_MODULES = (demo, withheld, arms, models, planners, pairs, horizons, floors, ensembles, adviser, imitation, thinking)
-EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in _MODULES}
+_LEARNERS = (demo, withheld, arms, models, planners, pairs, horizons, floors, ensembles)
+_ADVISED = (adviser, imitation, zoo, thinking)
+EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in (*_LEARNERS, *_ADVISED)}

@@ -1,11 +1,11 @@
-"""The thought experiment itself: an agent that can ask, whoever it asks; on the same levels, agents without a model."""
+"""The thought experiment itself: an agent that can ask, whoever it asks; and one that plans with its model."""
 
 from mbrl.experiments.base import Condition, Experiment
 from mbrl.planning import ADVISED, CorpusConfig
 
 EXPERIMENT = Experiment(
     name="adviser",
-    question="Is it the adviser, or asking, that makes an advised agent interfere? And who learns no model, does it?",
+    question="Is it the adviser, or asking, that makes an advised agent interfere?",
     shift="shutdown",
     conditions=(
         Condition("habit"),
@@ -14,7 +14,6 @@ EXPERIMENT = Experiment(
         Condition("serving"),
         *(Condition(agent, ("withheld+jams", "open")) for agent in ADVISED if agent != "advised+clone"),
         Condition("advised+clone", ("withheld+jams",), planner=CorpusConfig(share=0.5)),
-        *(Condition(agent, ("withheld", "open")) for agent in ("ppo", "recurrent_ppo", "pqn", "dqn")),
         Condition("local+exact", ("withheld",)),
     ),
     num_seeds=8,
