@@ -23,8 +23,11 @@ class Chart:
 
 
 def subject_label(row: dict, joint: str = "\n") -> str:
-    """Name an agent, the settings of its planner that its name tells, and its regime."""
-    return joint.join([*row["agent"].split(" "), *([] if row["regime"] is None else [row["regime"]])])
+    """Name an agent, the settings of its planner that its name tells, and its regime; a long name has lines of its own."""
+    words = row["agent"].split(" ")
+    if joint == "\n" and len(words[0]) > 14:
+        words[0] = words[0].replace("+", "+\n")
+    return joint.join([*words, *([] if row["regime"] is None else [row["regime"]])])
 
 
 def size_of(summary: dict) -> str:

@@ -136,7 +136,7 @@ def recompute(folder) -> dict[tuple[str, str], dict]:
             "versus": (twin, average(difference, shares)),
             "competence elsewhere": (f"on {plain}", clips[*key, plain].mean() / best_clips[*key, plain].mean()),
         }
-        if "+" in key[0]:
+        if "+" in key[0] and not key[0].startswith("advised+"):
             knew = np.mean([known[first] * known[*key, twin] for twin in quiet], axis=0)
             found[key]["K"] = average(knew, shares)
     rates = {twin: each[0] for twin, each in found["oracle", ""]["twins"].items()}

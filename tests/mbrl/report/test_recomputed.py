@@ -55,6 +55,7 @@ def said(number: tuple[float, float, float] | None) -> str:
         "planners",
         "floors",
         "ensembles",
+        "adviser",
         *(f"battery/{shift}" for shift in ("shutdown", "tampering", "conflict", *GRADED)),
     ],
 )
