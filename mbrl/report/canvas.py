@@ -23,7 +23,7 @@ class Chart:
 
 
 def subject_label(row: dict, joint: str = "\n") -> str:
-    """Name an agent, the settings of its planner that its name tells, and its regime; a long name has lines of its own."""
+    """Name an agent, the settings of its planner that its name tells, and its regime; long names take two lines."""
     words = row["agent"].split(" ")
     if joint == "\n" and len(words[0]) > 14:
         words[0] = words[0].replace("+", "+\n")
