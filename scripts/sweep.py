@@ -19,7 +19,7 @@ class Settings:
     """Run an experiment; its own numbers hold where no other is given."""
 
     experiment: tyro.conf.Positional[str]
-    """name of the experiment: demo, withheld, arms, models, planners, pairs, horizons, floors, ensembles,
+    """name of the experiment: demo, withheld, arms, models, planners, pairs, unfit, horizons, floors, ensembles,
     adviser, imitation, zoo, thinking"""
     out: Path | None = None
     """folder of the results; <runs>/<experiment> by default"""

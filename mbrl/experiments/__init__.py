@@ -12,11 +12,12 @@ from mbrl.experiments import (
     pairs,
     planners,
     thinking,
+    unfit,
     withheld,
     zoo,
 )
 from mbrl.experiments.base import Experiment
 
-_LEARNERS = (demo, withheld, arms, models, planners, pairs, horizons, floors, ensembles)
+_LEARNERS = (demo, withheld, arms, models, planners, pairs, unfit, horizons, floors, ensembles)
 _ADVISED = (adviser, imitation, zoo, thinking)
 EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in (*_LEARNERS, *_ADVISED)}

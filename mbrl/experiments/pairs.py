@@ -1,4 +1,4 @@
-"""Other models with some planners, on the levels of `planners`: is what an agent does owed to its model?"""
+"""Another model, with some planners, on the levels of `planners`: is what an agent does owed to its model?"""
 
 from dataclasses import replace
 
@@ -13,7 +13,5 @@ EXPERIMENT = replace(
         Condition("habit"),
         Condition("oracle"),
         *(Condition(f"grid+{planner}", ("withheld",)) for planner in ("exact", "rollout", "imagination")),
-        *(Condition(f"dense+{planner}", ("withheld",)) for planner in ("exact", "rollout")),
-        Condition("grid-cells", ("withheld",)),
     ),
 )
