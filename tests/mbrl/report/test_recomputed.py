@@ -53,6 +53,7 @@ def said(number: tuple[float, float, float] | None) -> str:
         "arms",
         "models",
         "planners",
+        "pairs",
         "floors",
         "ensembles",
         "adviser",
