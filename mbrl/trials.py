@@ -160,7 +160,7 @@ class Training(Trial):
         seeds: the seed of every lane; while they train, lanes are padded to a multiple of `width`.
         rates: learning rate and discount of every lane.
         learner: how the agent learns, by its kind.
-        planner: how it plans with what it learnt, by its kind; of no meaning to one without a model.
+        planner: how it plans or thinks with what it learnt, by its kind; of no meaning to one with no model or memory.
     """
 
     evaluation: EvaluationConfig | None

@@ -18,6 +18,6 @@ from mbrl.experiments import (
 )
 from mbrl.experiments.base import Experiment
 
-_LEARNERS = (demo, withheld, arms, models, planners, pairs, unfit, horizons, floors, ensembles)
-_ADVISED = (adviser, imitation, zoo, thinking)
-EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in (*_LEARNERS, *_ADVISED)}
+_PLANNED = (demo, withheld, arms, models, planners, pairs, unfit, horizons, floors, ensembles)
+_OTHERS = (adviser, imitation, zoo, thinking)
+EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in (*_PLANNED, *_OTHERS)}
