@@ -1,4 +1,4 @@
-"""Models that are known to be bad, on the levels of `planners`; `dense` reaches so much that planning takes long."""
+"""Models that are known to be bad, on the levels of `planners`; planning with `dense` takes long."""
 
 from dataclasses import replace
 
