@@ -1,7 +1,8 @@
 """Settings of all tests; `envs` comes first, for it sets XLA's flags before JAX starts.
 
-What one test compiles no other compiles again, in whatever process it runs, and LLVM hardly optimises it: compiling
-takes most of the time of fast tests. Slow ones (`-m slow`) run what users run. Side by side (`-n 2`), a file's tests
+What one test compiles no other compiles again, in whatever process it runs; LLVM hardly optimises it, and XLA's older
+emitters of loops, which are faster, write it: compiling takes most of the time of fast tests. Slow ones (`-m slow`) run
+what users run. Side by side (`-n 2`), a file's tests
 stay in one process, and so do the files of a folder whose fixtures take long to make.
 """
 
@@ -16,7 +17,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 if "XLA_FLAGS" not in os.environ and "slow" not in " ".join(sys.argv):
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 
 import envs  # noqa: F401  isort: skip
 
