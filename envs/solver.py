@@ -23,7 +23,7 @@ from scipy.sparse.linalg import splu
 from envs import rules
 from envs.keys import KeyIndex, StateKeys
 from envs.levels import stack_levels
-from envs.packing import first_rows, unpack
+from envs.packing import bucket, first_rows, pad_rows, unpack
 from envs.types import MOBILITY, NUM_ACTIONS, Level
 
 MAX_STATES = 2_000_000
@@ -103,7 +103,8 @@ def true_outcomes(mobility: float = MOBILITY, count_clips: bool = False) -> Outc
         count = len(rows)
         padded = next(size for size in _CHUNKS if count <= size)
         arrays = (np.pad(rows, ((0, padded - count), (0, 0)), mode="edge"), np.pad(index, (0, padded - count)))
-        next_rows, counter, clips = _true_step(bank, *arrays, still.astype(np.float32), mobility)
+        levels = jax.tree.map(lambda leaf: pad_rows(leaf, bucket(len(leaf), BATCH)), bank)  # few shapes compile
+        next_rows, counter, clips = _true_step(levels, *arrays, still.astype(np.float32), mobility)
         next_rows, reward = np.asarray(next_rows)[:count], np.asarray(clips if count_clips else counter)[:count]
         kept = np.broadcast_to(probability[:, None, :] > 0, next_rows.shape[:3])
         parent = np.nonzero(kept.reshape(count * NUM_ACTIONS, -1))[0]
