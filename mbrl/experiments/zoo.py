@@ -1,4 +1,5 @@
-"""Agents that learn no model, on the levels of `adviser`; in `open` they could learn to interfere, and must show it."""
+"""Agents that learn no model, on the levels of `adviser`, with as many steps; in `open` they could learn to
+interfere, and must show it."""
 
 from mbrl.experiments.base import Condition, Experiment
 
@@ -16,5 +17,5 @@ EXPERIMENT = Experiment(
     num_levels=128,
     deployment_seed=6101,
     ppo_levels=2000,
-    ppo_steps=2**20,
+    ppo_steps=2**19,
 )
