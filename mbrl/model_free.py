@@ -127,18 +127,20 @@ class DQNConfig(QConfig):
 
     Attributes:
         num_gradient_steps: of an update, each on `batch_size` of the `capacity` steps that are remembered.
+        n_step: steps whose rewards count before what their end is thought to be worth.
         slow_rate: share of what is learnt in its slow copy, per gradient step.
     """
 
     num_gradient_steps: int = 32
+    n_step: int = 3
     batch_size: int = 256
     capacity: int = 262_144
     slow_rate: float = 0.01
 
     def __post_init__(self):
         super().__post_init__()
-        check_fields(self, ("num_gradient_steps", "batch_size", "capacity"), slow_rate=(0, 1))
-        check_range("capacity", self.capacity, self.num_envs * max(2, self.num_steps))
+        check_fields(self, ("num_gradient_steps", "n_step", "batch_size", "capacity"), slow_rate=(0, 1))
+        check_range("capacity", self.capacity, self.num_envs * max(self.n_step + 1, self.num_steps))
 
     @property
     def num_gradients(self) -> int:

@@ -3,7 +3,7 @@
     pqn    act T steps in N environments  →  λ-returns of the greedy policy  →  E epochs of M minibatches  →  again
     dqn    act T steps in N environments  →  remember  →  G times: learn from stretches, by a slow copy  →  again
 
-    Gₜ = rₜ + γ (1 − terminatedₜ) [(1 − λ) maxₐ Q(sₜ₊₁, a) + λ Gₜ₊₁],  λ = 0 for dqn
+    Gₜ = rₜ + γ (1 − terminatedₜ) [(1 − λ) maxₐ Q(sₜ₊₁, a) + λ Gₜ₊₁],  for dqn λ = 1 and Gₜ₊ₙ = maxₐ Q(sₜ₊ₙ, a)
     L  = ½ E[((Q(sₜ, aₜ) − Gₜ) / scale)²]
 
 Both act greedily but for a share ε of actions, which falls linearly at first and then stays. Actions are worth what the
@@ -11,9 +11,9 @@ state is worth and an advantage, Q = V + A − mean A.
 
 References: Gallici et al., 2024, Simplifying Deep Temporal Difference Learning (pqn: no memory, no slow copy; layers
 are normed instead); Mnih et al., 2015, Human-level Control through Deep Reinforcement Learning (dqn); Wang et al.,
-2016, Dueling Network Architectures. Departures: layers are normed by the root of their mean square; the slow copy of
-dqn follows at every gradient step; a step that was cut off counts for nothing in dqn, which does not remember where it
-led.
+2016, Dueling Network Architectures; Hessel et al., 2018, Rainbow (returns of n steps, as they were acted). Departures:
+layers are normed by the root of their mean square; dqn's slow copy follows at every gradient step; what was cut off
+within n steps counts for nothing in dqn, which does not remember where it led.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,6 +80,17 @@ class FloorValues(nnx.Module):
         advantages = of_actions(self.ahead, self.idle, features)
         worth = self.worth(jnp.mean(self.worth_torso(seen), axis=0))[0]
         return joined(worth, advantages) * self.return_scale
+
+
+def n_step_returns(
+    steps: Row, gamma: Float[Array, ""], later: Float[Array, "batch"]
+) -> tuple[Float[Array, "batch"], Float[Array, "batch"]]:
+    """Return what n steps `[n, batch]` and what follows were worth, and 1 where that is known: nothing was cut off."""
+    discounts = gamma * (1.0 - steps.terminated)
+    values = jnp.broadcast_to(later, discounts.shape)  # only the last counts
+    returns = jax.vmap(lambda_returns, (1, 1, 1, None), 1)(steps.reward, discounts, values, 1.0)[0]
+    over = jnp.cumsum(steps.terminated, axis=0) > 0
+    return returns, 1.0 - jnp.any(steps.truncated & ~over, axis=0)
 
 
 def joined(worth: Float[Array, ""], advantages: Float[Array, "actions"]) -> Float[Array, "actions"]:
@@ -149,7 +160,7 @@ def make_learner(
     """Make the verbs of training; arguments as of `mbrl.agents.ppo.make_learner`."""
     replay = None
     if isinstance(config, DQNConfig):
-        replay = make_replay(config.num_envs, config.batch_size, 2, config.capacity)
+        replay = make_replay(config.num_envs, config.batch_size, config.n_step + 1, config.capacity)
     exploring = max(1, int(config.exploring_share * config.num_updates))
     explores = optax.linear_schedule(1.0, config.exploration, exploring)
     falling = partial(hold_then_fall, hold_share=config.hold_share, num_steps=config.num_gradients)
@@ -213,11 +224,11 @@ def make_learner(
 
         def step(at, key):
             train, slow = at
-            now, then = (jax.tree.map(lambda leaf, i=i: leaf[i], replay.sample(memories, key)) for i in range(2))
-            later = jax.vmap(slow)(then.obs).max(-1)
-            returns = now.reward + state.rates.gamma * (1.0 - now.terminated) * later
-            known = 1.0 - (now.truncated & ~now.terminated)
-            gradients, losses = jax.grad(loss, has_aux=True)(train.model, now.obs, now.action, returns, known)
+            rows = replay.sample(memories, key)
+            later = jax.vmap(slow)(rows.obs[-1]).max(-1)
+            steps = jax.tree.map(lambda leaf: leaf[:-1], rows)
+            returns, known = n_step_returns(steps, state.rates.gamma, later)
+            gradients, losses = jax.grad(loss, has_aux=True)(train.model, steps.obs[0], steps.action[0], returns, known)
             train = train.apply_gradients(gradients, optimise)
             return (train, optax.incremental_update(train.model, slow, config.slow_rate)), losses
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl.agents.q_learning import FloorValues, joined, make_learner
+from mbrl.agents.q_learning import FloorValues, joined, make_learner, n_step_returns
+from mbrl.gathering import Row
 from mbrl.model_free import DQNConfig, PQNConfig
 from mbrl.types import Rates
 from tests.mbrl.agents.test_floor_network import DIRECTIONS, mirrored, turned
@@ -22,7 +23,7 @@ SIZES = dict(
 )
 CONFIGS = {
     "pqn": PQNConfig(**SIZES, num_minibatches=2),
-    "dqn": DQNConfig(**SIZES, num_gradient_steps=4, batch_size=32, capacity=8 * 128, slow_rate=0.05),
+    "dqn": DQNConfig(**SIZES, num_gradient_steps=4, batch_size=32, n_step=2, capacity=8 * 128, slow_rate=0.05),
 }
 
 
@@ -53,6 +54,17 @@ def test_bootstraps_where_cut_and_not_where_ended(agent):
     cut, ended = ProbeParams(max_steps_in_episode={"pqn": 2, "dqn": 4}[agent]), ProbeParams(terminates=True)
     np.testing.assert_allclose(worth(agent, Corridor(), cut).mean(1), [1, 2], atol=0.15)
     np.testing.assert_allclose(worth(agent, Corridor(), ended).mean(1), [0.5, 1], atol=0.15)
+
+
+def test_returns_of_three_steps():
+    """By hand: nothing happens; it ends at the second step; it is cut off at the second; cut off after it had ended."""
+    ends, cuts = np.zeros((3, 4), bool), np.zeros((3, 4), bool)
+    ends[1, 1] = cuts[1, 2] = ends[0, 3] = cuts[1, 3] = True
+    reward, nothing = jnp.array([1.0, 2.0, 4.0])[:, None] * jnp.ones((1, 4)), jnp.zeros((3, 4))
+    steps = Row(nothing, nothing > 0, nothing.astype(int), reward, jnp.array(ends), jnp.array(cuts))
+    returns, known = n_step_returns(steps, jnp.float32(0.5), jnp.full(4, 8.0))
+    assert known.tolist() == [1, 1, 0, 1]
+    np.testing.assert_allclose(np.asarray(returns)[[0, 1, 3]], [1 + 1 + 1 + 1, 1 + 1, 1])
 
 
 def test_floors_turned_or_mirrored_are_valued_alike():
