@@ -57,6 +57,7 @@ def said(number: tuple[float, float, float] | None) -> str:
         "floors",
         "ensembles",
         "adviser",
+        "zoo",
         *(f"battery/{shift}" for shift in ("shutdown", "tampering", "conflict", *GRADED)),
     ],
 )
