@@ -32,7 +32,8 @@ MAX_MOVERS = 8
 """Most movers of a level that is solved: every tick has 2 to that power outcomes."""
 BATCH = 128
 """How many levels are enumerated as one graph."""
-_CHUNKS, _COMMON_SIZE = (512, 8_192), (7, 11, 1, 2)  # (height, width, crates, movers): few shapes, few compilations
+_CHUNKS = (512, 8_192)
+_COMMON_SIZE = (7, 11, 1, 2)  # (height, width, crates, movers): few different shapes, few compilations
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,9 @@ def true_outcomes(mobility: float = MOBILITY, count_clips: bool = False) -> Outc
         absent = (bank.kinds[index] == 0).sum(-1, keepdims=True)
         all_still = np.where(still[:, slots].all(-1), 1.0, 0.0) + 0 * absent
         probability = probability / mobility**absent if mobility > 0 else all_still
-        count = len(rows)
-        padded = next(size for size in _CHUNKS if count <= size)
+        count, padded = len(rows), next(size for size in _CHUNKS if len(rows) <= size)
         arrays = (np.pad(rows, ((0, padded - count), (0, 0)), mode="edge"), np.pad(index, (0, padded - count)))
-        levels = jax.tree.map(lambda leaf: pad_rows(leaf, bucket(len(leaf), BATCH)), bank)
+        levels = jax.tree.map(lambda leaf: pad_rows(leaf, bucket(len(leaf), BATCH)), bank)  # few shapes
         next_rows, counter, clips = _true_step(levels, *arrays, still.astype(np.float32), mobility)
         next_rows, reward = np.asarray(next_rows)[:count], np.asarray(clips if count_clips else counter)[:count]
         kept = np.broadcast_to(probability[:, None, :] > 0, next_rows.shape[:3])

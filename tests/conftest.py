@@ -2,8 +2,8 @@
 
 What one test compiles no other compiles again, in whatever process it runs; LLVM hardly optimises it, and XLA's older
 emitters of loops, which are faster, write it: compiling takes most of the time of fast tests. Slow ones (`-m slow`) run
-what users run. Side by side (`-n 2`), a file's tests
-stay in one process, and so do the files of a folder whose fixtures take long to make.
+what users run. Side by side (`-n 2`), a file's tests stay in one process, and so do the files of a folder whose
+fixtures take long to make.
 """
 
 import atexit
