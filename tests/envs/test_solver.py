@@ -108,6 +108,14 @@ def test_levels_solved_together_equal_levels_solved_alone(monkeypatch):
     np.testing.assert_allclose(optimal_values(levels), alone, atol=2e-4)
 
 
+def test_any_number_of_levels_compiles_once():
+    bank = stack_levels([mixed_levels(1, 31)[0]] * 5)
+    solver._true_step.clear_cache()
+    for count in range(1, 6):
+        enumerate_states(jax.tree.map(lambda leaf, n=count: leaf[:n], bank), true_outcomes())
+    assert 1 <= solver._true_step._cache_size() <= len(solver._CHUNKS)
+
+
 @pytest.mark.parametrize("mobility", [0.0, 1.0])
 def test_certain_movers(mobility):
     factories = tiny_factories(4)
