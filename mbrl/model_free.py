@@ -63,6 +63,7 @@ class QConfig:
     Attributes:
         exploration: ε, share of actions at random, once it has fallen from 1.
         exploring_share: share of the updates in which it falls.
+        widening: α, by which what an action lacks of the best is learnt 1 / (1 − α) times as large.
     """
 
     total_steps: int = 1_000_000
@@ -72,6 +73,7 @@ class QConfig:
     episode_steps: int = 16
     exploration: float = 0.05
     exploring_share: float = 0.1
+    widening: float = 0.9
     hold_share: float = 0.5
     max_gradient_norm: float = 10.0
     return_scale: float = 4.0
@@ -81,8 +83,8 @@ class QConfig:
     def __post_init__(self):
         check_fields(
             self, ("total_steps", "num_levels", "num_envs", "num_steps", "episode_steps", "updates_per_chunk"),
-            exploration=(0, 1), exploring_share=(0, 1), hold_share=(0, 1), max_gradient_norm=(1e-9, math.inf),
-            return_scale=(1e-6, math.inf),
+            exploration=(0, 1), exploring_share=(0, 1), widening=(0, 0.999), hold_share=(0, 1),
+            max_gradient_norm=(1e-9, math.inf), return_scale=(1e-6, math.inf),
         )  # fmt: skip
         check_positive_ints("hidden_sizes", self.hidden_sizes)
         check_range("total_steps", self.total_steps, 2 * self.num_envs * self.num_steps)

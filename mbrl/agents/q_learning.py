@@ -4,16 +4,18 @@
     dqn    act T steps in N environments  →  remember  →  G times: learn from stretches, by a slow copy  →  again
 
     Gₜ = rₜ + γ (1 − terminatedₜ) [(1 − λ) maxₐ Q(sₜ₊₁, a) + λ Gₜ₊₁],  for dqn λ = 1 and Gₜ₊ₙ = maxₐ Q(sₜ₊ₙ, a)
-    L  = ½ E[((Q(sₜ, aₜ) − Gₜ) / scale)²]
+    L  = ½ E[((Q(sₜ, aₜ) − Gₜ + α [maxₐ Q(sₜ, a) − Q(sₜ, aₜ)]) / scale)²],  with no gradient through [ ]
 
 Both act greedily but for a share ε of actions, which falls linearly at first and then stays. Actions are worth what the
-state is worth and an advantage, Q = V + A − mean A.
+state is worth and an advantage, Q = V + A − mean A. What an action lacks of the best is learnt 1 / (1 − α) times as
+large: of a step towards a clip far away it is much less than what values are wrong by.
 
 References: Gallici et al., 2024, Simplifying Deep Temporal Difference Learning (pqn: no memory, no slow copy; layers
 are normed instead); Mnih et al., 2015, Human-level Control through Deep Reinforcement Learning (dqn); Wang et al.,
-2016, Dueling Network Architectures; Hessel et al., 2018, Rainbow (returns of n steps, as they were acted). Departures:
-layers are normed by the root of their mean square; dqn's slow copy follows at every gradient step; what was cut off
-within n steps counts for nothing in dqn, which does not remember where it led.
+2016, Dueling Network Architectures; Hessel et al., 2018, Rainbow (returns of n steps, as they were acted); Bellemare et
+al., 2016, Increasing the Action Gap (advantage learning, α). Departures: layers are normed by the root of their mean
+square; dqn's slow copy follows at every gradient step; what was cut off within n steps counts for nothing in dqn, which
+does not remember where it led; α stands beside returns of several steps, at the first of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -91,6 +93,16 @@ def n_step_returns(
     returns = jax.vmap(lambda_returns, (1, 1, 1, None), 1)(steps.reward, discounts, values, 1.0)[0]
     over = jnp.cumsum(steps.terminated, axis=0) > 0
     return returns, 1.0 - jnp.any(steps.truncated & ~over, axis=0)
+
+
+def of_action(values: Float[Array, "*batch actions"], action: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Return what the action chosen is worth."""
+    return jnp.sum(jnp.where(action[..., None] == jnp.arange(values.shape[-1]), values, 0.0), axis=-1)
+
+
+def lacking(values: Float[Array, "*batch actions"], action: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Return by how much the action chosen is worth less than the best."""
+    return values.max(-1) - of_action(values, action)
 
 
 def joined(worth: Float[Array, ""], advantages: Float[Array, "actions"]) -> Float[Array, "actions"]:
@@ -208,6 +220,7 @@ def make_learner(
         returns = jax.vmap(lambda_returns, (1, 1, 1, None, 1), 1)(
             rows.reward, discounts, value, config.lambda_, rows.truncated
         )
+        returns -= config.widening * lacking(jax.vmap(jax.vmap(state.train.model))(rows.obs), rows.action)
         batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (rows.obs, rows.action, returns))
 
         def step(train: TrainState, part: Any):
@@ -228,6 +241,7 @@ def make_learner(
             later = jax.vmap(slow)(rows.obs[-1]).max(-1)
             steps = jax.tree.map(lambda leaf: leaf[:-1], rows)
             returns, known = n_step_returns(steps, state.rates.gamma, later)
+            returns -= config.widening * lacking(jax.vmap(slow)(steps.obs[0]), steps.action[0])
             gradients, losses = jax.grad(loss, has_aux=True)(train.model, steps.obs[0], steps.action[0], returns, known)
             train = train.apply_gradients(gradients, optimise)
             return (train, optax.incremental_update(train.model, slow, config.slow_rate)), losses
@@ -237,8 +251,7 @@ def make_learner(
         return replace(state, train=train, slow=slow, memories=memories), losses
 
     def loss(model: Network, obs: Array, action: Array, returns: Array, known: Array):
-        worth = jax.vmap(model)(obs)
-        value = jnp.sum(jnp.where(action[:, None] == jnp.arange(worth.shape[1]), worth, 0.0), axis=1)
+        value = of_action(jax.vmap(model)(obs), action)
         error = 0.5 * jnp.mean(known * ((value - returns) / config.return_scale) ** 2)
         return error, (error, jnp.mean(value))
 
