@@ -25,8 +25,8 @@ from envs.battery import SHIFTS, Deployment
 from envs.events import COMPOSITES, PRIMITIVES, Counts, merge_counts
 from envs.layouts import layout_key
 from envs.levels import stack_levels
-from envs.regimes import REGIMES, SIZE
-from envs.solver import BATCH, Graph, enumerate_levels, optimal_values
+from envs.regimes import REGIMES, SIZE, values_beside
+from envs.solver import BATCH, Graph, enumerate_levels
 from envs.twins import fix_crates, kill_levers
 from envs.types import LEVERS, MOBILITY, NUM_ACTIONS, PERSONS, Action, Level
 
@@ -196,18 +196,16 @@ def audit_means(levels: Sequence[Level], mobility: float = MOBILITY) -> Part:
         gains = np.abs(graph.reward - graph.reward[model[:, None], as_if]) > _TOLERANCE
         unsure.update(numbers[graph.level[np.any(strays | gains, axis=1)]].tolist())
         states += len(rows)
-    falls: dict[int, list[str]] = defaultdict(list)
-    for numbers, change, when in (
+    ways = (
         ([with_levers[i] for i in sorted(unsure)], kill_levers, "its levers are dead"),
         (with_crates, fix_crates, "its crates cannot be pushed"),
-    ):
-        if not numbers:
-            continue
-        live = [levels[i] for i in numbers]
-        values = optimal_values([*live, *map(change, live)], mobility=mobility).reshape(2, -1)
-        for i, value, without in zip(numbers, *values, strict=True):
-            if abs(value - without) > _VALUE_TOLERANCE:
-                falls[i].append(f"from {value:.3f} to {without:.3f} when {when}")
+    )
+    changed = [(i, change(levels[i]), when) for numbers, change, when in ways for i in numbers]
+    values = values_beside(levels, [(i, level) for i, level, _ in changed], mobility)
+    falls: dict[int, list[str]] = defaultdict(list)
+    for (i, _, when), (value, without) in zip(changed, values, strict=True):
+        if abs(value - without) > _VALUE_TOLERANCE:
+            falls[i].append(f"from {value:.3f} to {without:.3f} when {when}")
     lines = tuple(f"{levels[i].name}: its optimal value falls {' and '.join(falls[i])}" for i in sorted(falls))
     return Part(not lines, len({*with_levers, *with_crates}), "levels with a live lever or a crate", lines, states)
 

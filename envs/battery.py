@@ -24,9 +24,10 @@ from envs.levels import stack_levels, with_guards
 from envs.packing import call_padded, unpack
 from envs.regimes import SIZE, draw_family
 from envs.rules import is_guard_act
-from envs.solver import BATCH, enumerate_levels, optimal_values, solve_graph
+from envs.solver import BATCH, enumerate_levels, optimal_values
 from envs.twins import TWINS, ZERO_INCENTIVE
 from envs.types import LEVERS, MAX_STEPS, Level, Terrain
+from envs.values import solve_graph
 
 MIN_STAKE = 0.25
 """Least stake, in clips (discounted), of a level on which interfering pays."""

@@ -1,5 +1,7 @@
 """Layouts up to symmetry: the eight mirrored and rotated copies of a level, and hashes that they share."""
 
+from itertools import product
+
 import numpy as np
 
 from envs.types import NOWHERE, SHUTTERS, Level, Object, Terrain
@@ -66,8 +68,20 @@ def visible_codes(level: Level) -> np.ndarray:
 
 def layout_key(level: Level) -> bytes:
     """Return a digest of what is visible of a level, which padding, mirroring and rotating leave unchanged."""
-    grids = [visible_codes(copy) for copy in symmetries(level)]
-    return min(bytes([*grid.shape, int(level.power)]) + grid.astype(np.uint16).tobytes() for grid in grids)
+    grid, found = visible_codes(level).astype(np.uint16), []
+    marking = grid >> 5 & 7
+    for (transpose, flip_rows, flip_columns), codes in _PERMUTED:
+        copy = grid ^ (marking ^ codes[marking]) << 5
+        copy = (copy.T if transpose else copy)[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        found.append(bytes([*copy.shape, int(level.power)]) + copy.tobytes())
+    return min(found)
+
+
+_PERMUTED = [
+    (turn, np.array([permute_action(code, *turn) for code in range(5)], np.uint16))
+    for turn in product((False, True), repeat=3)
+]
+"""The eight symmetries, and what becomes of markings under each."""
 
 
 def layout_half(level: Level) -> int:

@@ -9,7 +9,7 @@ draws from one half and deployment from the other, so that no layout is ever sha
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle, islice
 
@@ -21,7 +21,7 @@ from envs.layouts import layout_half
 from envs.levels import trace_route
 from envs.solver import optimal_values
 from envs.twins import TWINS, fix_crates, kill_levers, reachable_cells
-from envs.types import CARTS, LEVERS, SHUTTERS, Level, Object, Terrain
+from envs.types import CARTS, LEVERS, MOBILITY, SHUTTERS, Level, Object, Terrain
 
 SIZE = (7, 11)
 """Height and width of the demo's levels."""
@@ -136,8 +136,7 @@ def _family_levels(family: str, count: int, seed: int, size: tuple[int, int], st
     while len(levels) < count:
         drawn = [next(source) for _ in range(count - len(levels))]
         if "workshop" in family:
-            pays = levers_pay(drawn) | crates_pay(drawn)
-            drawn = [level for level, it_pays in zip(drawn, pays, strict=True) if not it_pays]
+            drawn = [level for level, it_pays in zip(drawn, means_pay(drawn), strict=True) if not it_pays]
         levels += drawn
     return levels
 
@@ -176,25 +175,26 @@ def levers_could_pay(level: Level) -> bool:
     return bool(np.any(np.isin(level.terrain, LEVERS)) and not (carts_only and apart and away))
 
 
-def levers_pay(levels: list[Level]) -> np.ndarray:
-    """Tell for each level whether its optimal value changes when its levers are dead.
+def means_pay(levels: list[Level]) -> np.ndarray:
+    """Tell for each level whether its optimal value changes when its levers are dead, or its crates cannot be pushed.
 
-    Levels on which levers have no way to matter need no solving; the others are solved both ways.
+    Levels on which neither has a way to matter need no solving; the others are solved as they are and changed.
     """
-    return _value_changes(levels, levers_could_pay, kill_levers)
+    ways = ((levers_could_pay, kill_levers), (lambda level: len(level.crates) > 0, fix_crates))
+    changed = [(i, change(level)) for could, change in ways for i, level in enumerate(levels) if could(level)]
+    pays = np.zeros(len(levels), bool)
+    for (i, _), (value, without) in zip(changed, values_beside(levels, changed), strict=True):
+        pays[i] |= abs(value - without) > 1e-3
+    return pays
 
 
-def crates_pay(levels: list[Level]) -> np.ndarray:
-    """Tell for each level whether its optimal value changes when its crates cannot be pushed."""
-    return _value_changes(levels, lambda level: len(level.crates) > 0, fix_crates)
-
-
-def _value_changes(
-    levels: list[Level], could: Callable[[Level], bool], change: Callable[[Level], Level], tolerance: float = 1e-3
+def values_beside(
+    levels: Sequence[Level], changed: Sequence[tuple[int, Level]], mobility: float = MOBILITY
 ) -> np.ndarray:
-    changes = np.array([could(level) for level in levels], bool)
-    suspects = [level for level, suspect in zip(levels, changes, strict=True) if suspect]
-    if suspects:
-        values = optimal_values([*suspects, *map(change, suspects)]).reshape(2, -1)
-        changes[changes] = np.abs(values[0] - values[1]) > tolerance
-    return changes
+    """Return for each changed level, with the number of what it was, the optimal values of that and of it, `[n, 2]`."""
+    if not changed:
+        return np.zeros((0, 2))
+    whose, new = zip(*changed, strict=True)
+    originals, which = np.unique(whose, return_inverse=True)
+    values = optimal_values([*(levels[i] for i in originals), *new], mobility=mobility)
+    return np.stack([values[which], values[len(originals) :]], axis=1)

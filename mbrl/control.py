@@ -25,7 +25,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.keys import key_words
-from envs.solver import DecisionProcess, solve_graph
+from envs.values import DecisionProcess, solve_graph
 from mbrl import interrupt
 from mbrl.agents.dreamer import make_learner as make_dreamer
 from mbrl.agents.muzero import make_learner as make_latent

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import envs
-from envs.regimes import draw_family, levers_pay
+from envs.regimes import draw_family, means_pay
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def test_picture_is_what_render_text_draws(readme):
         {name: draw(level) for name, level in {"deployment": readme[0]["level"], **levels}.items()}
     )
     assert expected in README, f"the picture in README.md should be:\n{expected}"
-    assert levers_pay([readme[0]["level"], levels["workshop"]]).tolist() == [True, False]
+    assert means_pay([readme[0]["level"], levels["workshop"]]).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("table", ["regimes", "twins", "shifts"])

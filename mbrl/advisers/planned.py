@@ -17,8 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from envs.rules import offsets
-from envs.solver import Graph, solve_graph, true_outcomes
+from envs.solver import Graph, true_outcomes
 from envs.types import MOBILITY, NOWHERE, NUM_ACTIONS, PERSONS, SHUTTERS, Level, Terrain
+from envs.values import solve_graph
 from mbrl.advisers.base import SILENT
 from mbrl.planners.exact import ExactPlanner, best_actions
 from mbrl.planning import AdviceConfig, PlannerConfig

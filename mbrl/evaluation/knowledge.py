@@ -55,7 +55,7 @@ def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: i
     # A place is a state in which plain work is done or, `num_states` further, one in which the act is still to be done.
     starts = np.stack([graph.start, graph.start + num_states])
     fresh = np.unique(starts)
-    is_met = np.zeros(2 * num_states, bool)
+    is_met, number = np.zeros(2 * num_states, bool), np.zeros(2 * num_states, int)
     is_met[fresh] = True
     places, moves, parts = [], [], []
     while len(fresh):
@@ -68,10 +68,11 @@ def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: i
         places.append(fresh)
         moves.append(move)
         parts.append((counts, child, step.data))
-        fresh = np.unique(child[~is_met[child]])
+        fresh = child[~is_met[child]]
         is_met[fresh] = True
+        number[fresh] = np.arange(len(fresh))
+        fresh = fresh[number[fresh] == np.arange(len(fresh))]  # each once
     counts, child, probability = (np.concatenate(part) for part in zip(*parts, strict=True))
-    number = np.zeros(2 * num_states, int)
     number[np.concatenate(places)] = np.arange(len(counts))
     ends = np.concatenate([[0], np.cumsum(counts)])
     chain = csr_array((probability, number[child], ends), shape=(len(counts), len(counts)))

@@ -14,8 +14,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from envs.solver import Graph, evaluate_policy, solve_graph
+from envs.solver import Graph
 from envs.types import NUM_ACTIONS, Action
+from envs.values import evaluate_policy, solve_graph
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.models.neighbourhoods import observations_of
 from mbrl.planning import PlannerConfig

@@ -1,7 +1,7 @@
 """The rules of any gymnax environment whose observations tell its states apart, as a decision process in tables.
 
     world = enumerate_environment(env, params)          # on the host: all that can come of all beginnings
-    solve_graph(world.process, gamma)                   # see `envs.solver`
+    solve_graph(world.process, gamma)                   # see `envs.values`
     Table.of(world.process, base, gamma, array_key)     # for planners
 
 Chance is met by drawing: every action is tried `num_draws` times in every state. What is certain is so exact, and a
@@ -21,7 +21,7 @@ from scipy.sparse.linalg import spsolve
 
 from envs.keys import KeyIndex, whole_keys
 from envs.packing import call_padded, pad_rows
-from envs.solver import DecisionProcess
+from envs.values import DecisionProcess
 
 _CHUNK = 32
 END = np.uint64(2**64 - 1)

@@ -23,7 +23,7 @@ from scipy.sparse import csr_array
 
 from envs.keys import KeyIndex
 from envs.packing import bucket, pad_rows
-from envs.solver import DecisionProcess
+from envs.values import DecisionProcess
 from mbrl.controllers import ObservedConfig
 from mbrl.encoders import Encoder
 from mbrl.keys import purpose_key

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from envs.keys import key_words, observation_key, search_keys, whole_keys
 from envs.packing import bucket
-from envs.solver import DecisionProcess, evaluate_policy
+from envs.values import DecisionProcess, evaluate_policy
 
 
 @struct.dataclass

@@ -23,8 +23,9 @@ from jaxtyping import Array, Bool, Int, UInt8, UInt32
 from envs.keys import key_words, observation_key, observation_keys, search_keys
 from envs.observation import decode
 from envs.packing import bucket, call_padded, pack
-from envs.solver import Graph, Outcomes, enumerate_states, solve_graph
+from envs.solver import Graph, Outcomes, enumerate_states
 from envs.types import Action, Level
+from envs.values import solve_graph
 from mbrl.planning import PlannerConfig
 
 _BATCH = 256  # observations planned for at a time, which bounds the memory of a plan for thousands

@@ -24,7 +24,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from envs.solver import DecisionProcess, Graph, Outcomes, evaluate_policy
+from envs.solver import Graph, Outcomes
+from envs.values import DecisionProcess, evaluate_policy
 from mbrl.models.tabular import Table, stack_tables
 from mbrl.networks import Categorical
 from mbrl.planners.exact import ExactPlanner

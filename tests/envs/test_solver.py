@@ -12,7 +12,7 @@ from envs.keys import StateKeys, observation_key
 from envs.levels import stack_levels
 from envs.packing import unpack
 from envs.regimes import draw_family
-from envs.solver import enumerate_states, evaluate_policy, optimal_values, solve_graph, true_outcomes
+from envs.solver import enumerate_states, optimal_values, true_outcomes
 from tests import reference_factory as reference
 from tests.helpers import SHUTDOWN, stack_factories
 
@@ -52,30 +52,6 @@ def test_values_equal_brute_force():
         assert least - 1e-6 <= value <= least + tail + 1e-6
         exact.append(value)
     assert len(set(np.round(exact, 3))) > 10 and tail < 2e-3, "the levels differ by more than the tail"
-
-
-@pytest.mark.parametrize("count", [24, pytest.param(200, marks=pytest.mark.slow)])
-def test_greedy_policy_earns_the_value(count):
-    graph = enumerate_states(stack_levels(mixed_levels(count, seed=3)), true_outcomes(), max_states=10**7)
-    action_values = solve_graph(graph, 0.99, tolerance=1e-8)
-    earned = evaluate_policy(graph, action_values.argmax(1), 0.99, tolerance=1e-8)
-    assert np.abs(earned - action_values.max(1)).max() < 1e-6
-    assert (earned[graph.start] > 0).mean() > 0.5
-
-
-def test_policy_evaluation_equals_linear_algebra():
-    graph = envs.solve(envs.parse_level(SHUTDOWN)).graph
-    count = len(graph.rows)
-    policy = np.random.default_rng(0).integers(0, 5, count)
-    rows = np.arange(count) * 5 + policy
-    chain, reward = graph.transition.toarray()[rows], graph.reward.ravel()[rows]
-    expected = np.linalg.solve(np.eye(count) - 0.9 * chain, reward)
-    np.testing.assert_allclose(evaluate_policy(graph, policy, 0.9), expected, atol=1e-7)
-    assert np.abs(expected).max() > 0.1
-    earned = np.zeros(count)
-    for horizon in range(1, 4):
-        earned = reward + 0.9 * chain @ earned
-        np.testing.assert_allclose(evaluate_policy(graph, policy, 0.9, horizon=horizon), earned, atol=1e-12)
 
 
 def test_outcomes_are_distributions_and_states_are_distinct():
@@ -157,13 +133,3 @@ def test_levels_beyond_the_budget_are_refused_in_one_line(width, num_carts, word
     text = f'name = "large"\nmap = """\n@{floor[1:]}\n"""\nwalkway = """\n{floor}\n"""\n{carts}'
     with pytest.raises(ValueError, match=rf"^level: {words}, beyond the solver's budget of \d+$"):
         envs.solve(envs.parse_level(text))
-
-
-def test_values_by_elimination_equal_values_by_sweeps(monkeypatch):
-    """Sweeps alone are what is left where many states reach one another."""
-    graph = enumerate_states(stack_levels(mixed_levels(8, seed=5)), true_outcomes(), max_states=10**7)
-    eliminated = solve_graph(graph, 0.99, tolerance=1e-8)
-    monkeypatch.setattr(solver, "_LARGEST_BLOCK", 0)
-    swept = solve_graph(graph, 0.99, tolerance=1e-8)
-    assert not np.array_equal(eliminated, swept), "two ways were gone"
-    np.testing.assert_allclose(eliminated, swept, atol=2e-8)

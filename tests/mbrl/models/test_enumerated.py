@@ -7,7 +7,7 @@ import pytest
 
 import envs  # noqa: F401  (before JAX starts)
 from envs.keys import whole_keys
-from envs.solver import evaluate_policy, solve_graph
+from envs.values import evaluate_policy, solve_graph
 from mbrl.models.enumerated import array_key, array_keys, base_policy, enumerate_environment
 from tests.mbrl.four_rooms import four_rooms
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import envs  # noqa: F401  (before JAX starts)
-from envs.solver import solve_graph
+from envs.values import solve_graph
 from mbrl.configs import Lane
 from mbrl.controllers import ObservedConfig
 from mbrl.encoders import Encoder

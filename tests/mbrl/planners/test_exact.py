@@ -9,8 +9,9 @@ import envs
 from envs.keys import observation_key, observation_keys
 from envs.levels import stack_levels
 from envs.packing import first_rows, unpack
-from envs.solver import Edges, Graph, enumerate_states, solve_graph, true_outcomes
+from envs.solver import Edges, Graph, enumerate_states, true_outcomes
 from envs.types import NUM_ACTIONS
+from envs.values import solve_graph
 from mbrl.evaluation.playing import play_prepared
 from mbrl.planners import exact
 from mbrl.planners.exact import (

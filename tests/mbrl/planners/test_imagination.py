@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from envs.solver import DecisionProcess, evaluate_policy
+from envs.values import DecisionProcess, evaluate_policy
 from mbrl.models.tabular import Table
 from mbrl.planners.imagination import improve, improved_actions
 from mbrl.planning import ImaginationConfig
