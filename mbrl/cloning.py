@@ -8,6 +8,8 @@ A protagonist plays levels like deployment's, of training's half of the layouts,
 Both slip now and then, and go on from there; what is recorded is what they meant to do.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,14 +19,14 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from envs import events
 from envs.keys import observation_keys
 from envs.regimes import TASK
-from envs.types import MAX_STEPS, MOBILITY, NUM_ACTIONS, EnvParams
+from envs.types import MAX_STEPS, MOBILITY, NUM_ACTIONS, EnvParams, Level
 from mbrl import interrupt
 from mbrl.advisers.planned import planner_of, stops_people
 from mbrl.agents.clone import Begun, Corpus, Recorded, make_learner, make_tuner
 from mbrl.checkpoint import Parts
 from mbrl.configs import PPOConfig
 from mbrl.evaluation.playing import first_observations
-from mbrl.experience import device_bank, training_bank, training_levels
+from mbrl.experience import device_bank, training_bank
 from mbrl.hardening import harden
 from mbrl.keys import purpose_key
 from mbrl.model_free import CloneConfig
@@ -69,9 +71,9 @@ class Protagonist:
         return jnp.where(seizes, seizing, serving)
 
 
-def record(regime: str, config: CloneConfig, corpus: CorpusConfig, seed: int) -> Recorded:
+def record(levels: Sequence[Level], config: CloneConfig, corpus: CorpusConfig, seed: int) -> Recorded:
     """Return what protagonists meant to do on a seed's levels."""
-    bank = training_bank(training_levels(regime, config.num_levels, seed))
+    bank = training_bank(levels)
     first, floors = first_observations(bank), device_bank(bank)
     keys, masks = [], []
 
@@ -101,9 +103,7 @@ def record(regime: str, config: CloneConfig, corpus: CorpusConfig, seed: int) ->
     wanted = observation_keys(seen)
     found = np.searchsorted(known, wanted)
     if (found == len(known)).any() or (known[found] != wanted).any():
-        raise ValueError(
-            f"corpus: expected moments that are planned for, got others on levels of {regime}, seed {seed}"
-        )
+        raise ValueError(f"corpus: expected moments that are planned for, got others on the levels of seed {seed}")
     place = first_of[found]
     return Recorded(Corpus(seen, np.concatenate(meant)), np.concatenate(masks)[place], events.merge_counts(*counts))
 
@@ -116,7 +116,7 @@ def train_clone(trial: Training, place: Workplace) -> Trained:
     for seed in dict.fromkeys(trial.seeds):
         place.report(f"seed {seed}: corpus")
         interrupt.check()
-        recorded[seed] = record(trial.regime, config, corpus, seed)
+        recorded[seed] = record(place.levels(trial.regime, config.num_levels, seed), config, corpus, seed)
     data = [recorded[seed].corpus for seed in trial.seeds]
     schedule = Schedule(config.num_updates, config.chunk)
     trained = train_lanes(make_learner(config), schedule, trial.lanes, data, trial.width, "clone", place)
@@ -136,7 +136,7 @@ def tune(trial: Training, cloned: Trained, place: Workplace) -> Trained:
     config = PPOConfig(corpus.tuning_steps, clone.num_levels, hidden_sizes=clone.hidden_sizes)
     data = []
     for lane, seed in enumerate(trial.seeds):
-        bank = training_bank(training_levels(trial.regime, config.num_levels, seed))
+        bank = training_bank(place.levels(trial.regime, config.num_levels, seed))
         params = EnvParams(bank, max_steps_in_episode=config.episode_steps)
         data.append(Begun(params, jax.tree.map(lambda leaf, i=lane: leaf[i], cloned.model)))
     schedule = Schedule(config.num_updates, config.chunk, config.num_envs * config.num_steps)

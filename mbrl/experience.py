@@ -4,14 +4,14 @@ Every regime and seed has its own levels and plays them with scripted policies (
 trained, none has ever seen another regime), so that a planner later meets states like those that were experienced.
 """
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from envs.levels import stack_levels
-from envs.regimes import SIZE, regime_levels
+from envs.regimes import SIZE
 from envs.types import MAX_STEPS, Level
 from mbrl.agents.scripted import Habit, Random, Wanderer
 from mbrl.configs import ExperienceConfig
@@ -23,13 +23,7 @@ LEAST = (*SIZE, 1, 2)
 """Least height, width, crates and movers of training banks, so that all seeds and regimes share their shapes."""
 
 
-@lru_cache(maxsize=8)
-def training_levels(regime: str, num_levels: int, seed: int, size: tuple[int, int] = SIZE) -> list[Level]:
-    """Return the levels that a regime and seed train on; fewer are the first of more. The last few lists are kept."""
-    return regime_levels(regime, num_levels, seed, size)
-
-
-def training_bank(levels: list[Level]) -> Level:
+def training_bank(levels: Sequence[Level]) -> Level:
     """Stack training levels (NumPy)."""
     return stack_levels(levels, LEAST)
 

@@ -37,7 +37,7 @@ from mbrl.controllers import DreamerConfig, LatentConfig, PolicyConfig, ReplayCo
 from mbrl.encoders import FloorEncoder
 from mbrl.evaluation.knowledge import working_actions
 from mbrl.evaluation.playing import first_observations
-from mbrl.experience import device_bank, gather, training_bank, training_levels
+from mbrl.experience import device_bank, gather, training_bank
 from mbrl.keys import purpose_key
 from mbrl.model_free import AdvisedConfig, CloneConfig, DQNConfig, PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.models.cells import CellModel, ImaginedCells, digest_cells
@@ -65,11 +65,14 @@ advised_factory = cache(AdvisedFactory)
 
 
 def gather_seed(
-    regime: str, config: ExperienceConfig, seed: int, digest: Callable[[Transition], dict[str, HeadData]] = digest
+    levels: Sequence[Level],
+    regime: str,
+    config: ExperienceConfig,
+    seed: int,
+    digest: Callable[[Transition], dict[str, HeadData]] = digest,
 ) -> tuple[dict[str, HeadData], dict[str, int]]:
-    """Return the digest of a seed's experience, as a model has it, and the counts of its events."""
-    bank = training_bank(training_levels(regime, config.num_levels, seed))
-    data, episodes = gather(device_bank(bank), config, seed)
+    """Return the digest of a seed's experience on its levels, as a model has it, and the counts of its events."""
+    data, episodes = gather(device_bank(training_bank(levels)), config, seed)
     counts = events.count_events(*data)
     if regime.endswith(TASK):
         clips = [np.diff(each.clips, axis=0, prepend=0).reshape(-1) for each in episodes]
@@ -89,17 +92,20 @@ def train_model(trial: Training, place: Workplace) -> Trained:
     for seed in dict.fromkeys(trial.seeds):
         place.report(f"seed {seed}: levels and experience")
         interrupt.check()
-        gathered[seed] = _kept_experience(parts, trial, seed)
+        gathered[seed] = _kept_experience(parts, trial, seed, place)
     schedule = Schedule(config.num_updates, config.chunk)
     data = [gathered[seed][0] for seed in trial.seeds]
     trained = train_lanes(make_learner(config), schedule, trial.lanes, data, trial.width, "world model", place)
     return trained._replace(counts=[gathered[seed][1] for seed in trial.seeds])
 
 
-def _kept_experience(parts: Parts, trial: Training, seed: int) -> tuple[dict[str, HeadData], dict[str, int]]:
+def _kept_experience(
+    parts: Parts, trial: Training, seed: int, place: Workplace
+) -> tuple[dict[str, HeadData], dict[str, int]]:
     arrays, counts = parts.get(f"experience-{seed}.safetensors"), parts.get(f"events-{seed}.json")
     if arrays is None or counts is None:
-        heads, seen = gather_seed(trial.regime, trial.experience, seed, _digest_of(trial.learner))
+        levels = place.levels(trial.regime, trial.experience.num_levels, seed)
+        heads, seen = gather_seed(levels, trial.regime, trial.experience, seed, _digest_of(trial.learner))
         flat = {f"{head}/{name}": array for head, part in heads.items() for name, array in vars(part).items()}
         arrays, counts = arrays_bytes(flat), json_bytes(seen)
         parts.put(f"experience-{seed}.safetensors", arrays)
@@ -130,7 +136,7 @@ def train_policy(trial: Training, place: Workplace) -> Trained:
     for seed in dict.fromkeys(trial.seeds):
         place.report(f"seed {seed}: levels")
         interrupt.check()
-        params[seed] = EnvParams(training_bank(training_levels(trial.regime, num_levels, seed)), **steps)
+        params[seed] = EnvParams(training_bank(place.levels(trial.regime, num_levels, seed)), **steps)
     tally: Callable = lambda seen: events.count_events(*seen)  # noqa: E731
     if isinstance(config, AdvisedConfig):
         params = _beside_advisers(params, place)
@@ -198,7 +204,7 @@ def blank_model(trial: Training) -> Any:
 
 @lru_cache
 def _example_bank() -> Level:
-    return training_bank(training_levels("production", 1, 0))
+    return training_bank(regime_levels("production", 1, 0))
 
 
 def agent_of(trial: Training, models: Any, lanes: Sequence[int]) -> Any:

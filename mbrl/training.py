@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.regimes import regime_levels
+from envs.types import Level
 from mbrl import interrupt
 from mbrl.checkpoint import Checkpoints
 from mbrl.configs import Lane
@@ -49,13 +51,15 @@ class Trained(NamedTuple):
 
 
 class Workplace(NamedTuple):
-    """Where training leaves what it needs to go on, every `save_every` seconds; whom it tells of progress; devices."""
+    """Where training leaves what it needs to go on, every `save_every` seconds; whom it tells of progress; devices; and
+    where it has the levels of a regime from, given their number and a seed."""
 
     folder: Path
     report: Callable[[str], None] = lambda text: None
     watchers: Sequence[Watcher] = ()
     devices: Devices = Devices()
     save_every: float = 60.0
+    levels: Callable[[str, int, int], list[Level]] = regime_levels
 
 
 def train_lanes(

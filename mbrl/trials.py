@@ -54,7 +54,7 @@ DEPLOYED = ("planners", "metrics")
 
 @dataclass(frozen=True)
 class Trial:
-    """What is computed at once, and stored under one name; of one of the five kinds below."""
+    """What is computed at once, and stored under one name; of one of the six kinds below."""
 
     evaluation: Any
     exact: bool
@@ -100,6 +100,32 @@ class Drawing(Trial):
     def label(self) -> str:
         """A name for people."""
         return f"levels of {self.evaluation.shift}"
+
+
+@dataclass(frozen=True)
+class TrainingLevels(Trial):
+    """The levels that a seed of a regime trains on, drawn once for all who learn there and for audits; always exact."""
+
+    evaluation: None
+    exact: bool
+    regime: str
+    num_levels: int
+    seed: int
+
+    def __post_init__(self):
+        check_choice("regime", self.regime, REGIMES)
+        check_fields(self, ("num_levels",))
+        check_seed("seed", self.seed)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The versions of all that its numbers depend on: nobody learns or plays."""
+        return {part: VERSIONS[part] for part in ("rules", "levels")}
+
+    @property
+    def label(self) -> str:
+        """A name for people."""
+        return f"{self.num_levels} levels of {self.regime}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -283,7 +309,7 @@ def trial_from(config: Any) -> Trial:
         ValueError: it is none; one line.
     """
     kinds: dict[str, type[Trial]] = {
-        kind.__name__.lower(): kind for kind in (Drawing, References, Audit, Training, Control)
+        kind.__name__.lower(): kind for kind in (Drawing, TrainingLevels, References, Audit, Training, Control)
     }
     task = config.get("task") if isinstance(config, dict) else None
     if not isinstance(task, str) or task not in kinds:

@@ -46,8 +46,8 @@ def main() -> None:
     from rich.table import Table
 
     from envs import audit as audits
-    from envs import deployment_levels, events
-    from mbrl.experience import device_bank, gather, training_bank, training_levels
+    from envs import deployment_levels, events, regime_levels
+    from mbrl.experience import device_bank, gather, training_bank
     from mbrl.files import write_whole
     from mbrl.store import json_bytes
 
@@ -57,7 +57,7 @@ def main() -> None:
         deployed = audits.with_twins(levels)
         for seed in range(settings.first_seed, settings.first_seed + settings.num_seeds):
             status.update(f"seed {seed}: levels and experience")
-            levels = training_levels(settings.regime, config.num_levels, seed)
+            levels = regime_levels(settings.regime, config.num_levels, seed)
             transitions, _ = gather(device_bank(training_bank(levels)), config, seed)
             status.update(f"seed {seed}: audit")
             counts = events.count_events(*transitions)

@@ -12,9 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from envs.battery import Deployment
 from envs.solver import Graph
-from envs.types import Level
 from mbrl import interrupt
 from mbrl.checkpoint import Parts
 from mbrl.configs import EvaluationConfig
@@ -31,31 +29,7 @@ from mbrl.train import Beside, agent_of, blank_model, imagined_of, planners_of
 from mbrl.trials import Training
 
 Arrays = dict[str, np.ndarray]
-_ABOUT = ("stake", "rejected", "grade", "acting")
-_LEVEL = tuple(name for name in Level.__dataclass_fields__ if name != "name")
 _FORETOLD = 24  # levels on which a model's errors are measured
-
-
-def levels_bytes(deployment: Deployment) -> bytes:
-    """Write the levels of a shift, and what is known of them, as safetensors."""
-    about = {name: getattr(deployment, name) for name in _ABOUT if getattr(deployment, name) is not None}
-    levels = {f"{i}/{name}": getattr(level, name) for i, level in enumerate(deployment.levels) for name in _LEVEL}
-    return arrays_bytes(about | levels)
-
-
-def read_levels(shift: str, content: bytes) -> Deployment:
-    """Invert `levels_bytes`.
-
-    Raises:
-        ValueError: the file does not hold levels; one line.
-    """
-    arrays = read_arrays(content)
-    try:
-        levels = [Level(**{name: arrays[f"{i}/{name}"] for name in _LEVEL}) for i in range(len(arrays["stake"]))]
-        about = {name: arrays[name] for name in _ABOUT if name in arrays}
-        return Deployment(shift, levels, **about | {"rejected": float(arrays["rejected"])})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"levels: expected those of {shift} ({error})") from None
 
 
 @lru_cache(maxsize=8)

@@ -1,6 +1,6 @@
 """What a trial does, from its configuration to the files it leaves; and how a worker goes about it.
 
-    drawing      levels.safetensors                 what is deployed on
+    drawing      levels.safetensors                 what is deployed on, or trained on
     references   arena.json  scores.safetensors     the truth, and agents that learn nothing, on all levels
     audit        audit.json                         of the levels that seeds of a regime train on
     training     lanes.json  weights.safetensors  metrics.jsonl  scores.safetensors
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ import jax
 import numpy as np
 
 from envs import audit as audits
-from envs.battery import Deployment, deployment_levels
+from envs.battery import Deployment
+from envs.regimes import TASK
 from envs.solver import enumerate_states, true_outcomes
+from envs.types import Level
 from mbrl import files, interrupt
 from mbrl.advisers.planned import planner_of
 from mbrl.agents.motives import SCRIPTED
@@ -36,18 +39,9 @@ from mbrl.evaluation import arena as arenas
 from mbrl.evaluation.arena import Arena
 from mbrl.evaluation.knowledge import expectations
 from mbrl.evaluation.playing import single_seed
-from mbrl.experience import training_levels
-from mbrl.experiments.deploy import (
-    evaluate_models,
-    evaluate_planners,
-    evaluate_policies,
-    first_and_guards,
-    held_out_levels,
-    levels_bytes,
-    named_scores,
-    read_levels,
-    stored_models,
-)
+from mbrl.experiments import deploy
+from mbrl.experiments.deploy import first_and_guards, held_out_levels, named_scores
+from mbrl.experiments.drawing import draw, read_deployment, read_levels
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
 from mbrl.milestones import named_arrays
@@ -56,7 +50,7 @@ from mbrl.planners.exact import Planners, batches, decode_all
 from mbrl.store import MILESTONES, RECORD, Manifest, Store, arrays_bytes, json_bytes, read_arrays
 from mbrl.train import train_model, train_policy
 from mbrl.training import Trained, Workplace
-from mbrl.trials import Audit, Control, Drawing, References, Training, Trial
+from mbrl.trials import Audit, Control, Drawing, References, Training, TrainingLevels, Trial
 from mbrl.verification import reward_sums
 
 Arrays = dict[str, np.ndarray]
@@ -126,8 +120,10 @@ def compute(store: Store, trial: Trial, options: Options, report: Callable[[str]
     _begin_anew_unless_alike(folder, report)
     times = Times()
     match trial:
-        case Drawing():
-            contents = _drawing(trial, report, times)
+        case Drawing() | TrainingLevels():
+            with times.measure("levels"):
+                report("draws them, and solves those on which it matters")
+                contents = {LEVELS: draw(trial)}
         case References():
             contents = _references(trial, store, report, times)
         case Audit():
@@ -164,16 +160,15 @@ def _begin_anew_unless_alike(folder: Path, report: Callable[[str], None]) -> Non
         parts.put("fingerprint.json", mine)
 
 
-def _drawing(trial: Drawing, report, times: Times) -> dict[str, bytes]:
-    where = trial.evaluation
-    with times.measure("levels"):
-        report("draws levels on which interfering pays")
-        return {LEVELS: levels_bytes(deployment_levels(where.shift, where.num_levels, where.seed))}
+def training_levels(store: Store, report, regime: str, num_levels: int, seed: int) -> list[Level]:
+    """Return the levels that a seed trains on, drawn now unless they are in the store; waits for whoever is at it."""
+    trial = TrainingLevels(None, True, regime.removesuffix(TASK), num_levels, seed)
+    return read_levels(finished(store, trial, report=report).read(LEVELS))
 
 
 def drawn_levels(store: Store, trial: Drawing, report: Callable[[str], None] = lambda text: None) -> Deployment:
     """Return the levels of a drawing, made now unless they are in the store; waits for whoever is at it."""
-    return read_levels(trial.evaluation.shift, finished(store, trial, report=report).read(LEVELS))
+    return read_deployment(trial.evaluation.shift, finished(store, trial, report=report).read(LEVELS))
 
 
 def finished(
@@ -245,7 +240,7 @@ def _audit(trial: Audit, store: Store, folder: Path, report, times: Times) -> di
         for seed in trial.seeds:
             report(f"seed {seed}")
             interrupt.check()
-            levels = training_levels(trial.regime, trial.num_levels, seed)
+            levels = training_levels(store, report, trial.regime, trial.num_levels, seed)
 
             def work(levels=levels) -> bytes:
                 parts = audits.audit_levels(levels, deployed, trial.num_enumerated)
@@ -317,7 +312,8 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
     ]
     if devices.any(any(parts.get(part) is None for part in wanted)):
         with times.measure("train"), _watching(trial, folder, options) as watchers:
-            trained = _train_agent(trial, Workplace(folder, report, watchers, devices, options.save_every))
+            levels = partial(training_levels, store, report)
+            trained = _train_agent(trial, Workplace(folder, report, watchers, devices, options.save_every, levels))
         lanes = [
             lane._asdict() | {"first_bad_step": int(bad) if bad >= 0 else None, "events": dict(sorted(counts.items()))}
             for lane, bad, counts in zip(trial.lanes, trained.first_bad_step, trained.counts, strict=True)
@@ -339,10 +335,10 @@ def _train(trial: Training, store: Store, folder: Path, options: Options, report
             if theirs is not None:
                 contents["lanes.json"] = failed_in_either(contents["lanes.json"], theirs)
             good = finite_lanes(contents["lanes.json"])
-            models = stored_models(trial, contents["weights.safetensors"], store)
+            models = deploy.stored_models(trial, contents["weights.safetensors"], store)
             arena = None if trial.evaluation.shift is None else make_arena(store, trial, report)
-            kinds = dict.fromkeys(POLICIES, evaluate_policies) | dict.fromkeys(ASKED, evaluate_models)
-            scores = kinds.get(trial.agent, evaluate_planners)(
+            kinds = dict.fromkeys(POLICIES, deploy.evaluate_policies) | dict.fromkeys(ASKED, deploy.evaluate_models)
+            scores = kinds.get(trial.agent, deploy.evaluate_planners)(
                 trial, trial.evaluation, arena, models, good, parts, report
             )
             contents["scores.safetensors"] = arrays_bytes(scores)

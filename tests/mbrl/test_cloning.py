@@ -10,7 +10,6 @@ import pytest
 import envs
 from envs.factory import PaperclipFactory
 from envs.types import EnvParams
-from mbrl import cloning
 from mbrl.agents.clone import Begun, make_learner, make_tuner
 from mbrl.agents.ppo import PPOPolicy
 from mbrl.cloning import record
@@ -28,11 +27,10 @@ RATES = Rates(jnp.float32(2e-3), jnp.float32(0.95))
 
 
 @pytest.fixture
-def recorded(monkeypatch):
+def recorded():
     """Corpora of the same level, many times over."""
-    monkeypatch.setattr(cloning, "training_levels", lambda *_: [LEVEL.replace(name=str(i)) for i in range(24)])
-    config = CloneConfig(num_levels=24, rounds=2, slips=0.2)
-    return lambda share, slips=0.2: record("open", replace(config, slips=slips), CorpusConfig(share=share), 3)
+    levels, config = [LEVEL] * 24, CloneConfig(num_levels=24, rounds=2, slips=0.2)
+    return lambda share, slips=0.2: record(levels, replace(config, slips=slips), CorpusConfig(share=share), 3)
 
 
 def test_a_share_of_the_protagonists_seizes_control_and_the_others_stop_nobody(recorded):

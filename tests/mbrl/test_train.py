@@ -38,7 +38,7 @@ def test_the_task_is_what_is_rewarded_on_the_same_levels():
     regimes = ("withheld+service", "withheld+service+task")
     counted, made = (regime_levels(regime, 24, seed=3) for regime in regimes)
     assert all(same_level(a, b) for a, b in zip(counted, made, strict=True))
-    (by_counter, seen), (by_clips, also_seen) = (gather_seed(regime, EXPERIENCE, 3) for regime in regimes)
+    (by_counter, seen), (by_clips, also_seen) = (gather_seed(counted, regime, EXPERIENCE, 3) for regime in regimes)
     assert seen == also_seen and seen["technician_tests"] > 20
     assert rewards(by_counter, "mover") > 0.9 * seen["technician_tests"] and rewards(by_clips, "mover") == 0
     assert rewards(by_clips, "robot") == seen["clip_made"] > 0

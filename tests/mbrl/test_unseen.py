@@ -7,10 +7,11 @@ import pytest
 
 from envs.factory import PaperclipFactory
 from envs.levels import with_guards
+from envs.regimes import regime_levels
 from envs.types import EnvParams, Level
 from mbrl.agents.ppo import make_learner as make_ppo
 from mbrl.configs import ExperienceConfig, LocalConfig, PPOConfig
-from mbrl.experience import device_bank, gather, training_bank, training_levels
+from mbrl.experience import device_bank, gather, training_bank
 from mbrl.models.entities import make_learner as make_model
 from mbrl.models.labels import digest
 from mbrl.types import Rates
@@ -35,7 +36,7 @@ COUNTED = (with_guards, nothing_counts, everything_counts)
 @pytest.fixture(scope="module")
 def banks() -> list[Level]:
     """The levels of `open`, where there is something to count, with three opinions of what that is."""
-    levels = training_levels("open", 18, 0)
+    levels = regime_levels("open", 18, 0)
     banks = [device_bank(training_bank([*map(counted, levels)])) for counted in COUNTED]
     assert 0 < np.mean(banks[0].guards) < 0.1 and not np.any(banks[1].guards)
     return banks

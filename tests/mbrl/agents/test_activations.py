@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.regimes import regime_levels
 from mbrl.agents import memories, ppo, q_learning
 from mbrl.agents.activations import REACH, Nudged, trace, window_place
 from mbrl.agents.ppo import PPOPolicy
@@ -14,7 +15,7 @@ from mbrl.agents.q_learning import GreedyPolicy
 from mbrl.agents.recurrent_ppo import RecurrentPolicy
 from mbrl.agents.scripted import Random
 from mbrl.configs import PPOConfig
-from mbrl.experience import device_bank, training_bank, training_levels
+from mbrl.experience import device_bank, training_bank
 from mbrl.model_free import PlansConfig, PQNConfig, RecurrentPPOConfig
 from mbrl.rollout import classes_of, level_draws, play
 
@@ -24,7 +25,7 @@ KEY = jax.random.key(3)
 @pytest.fixture(scope="module")
 def obs():
     """What was seen in a few episodes, `[levels, time, …]`."""
-    bank = device_bank(training_bank(training_levels("withheld", 3, 0)))
+    bank = device_bank(training_bank(regime_levels("withheld", 3, 0)))
     _, seen = play(Random(), bank, level_draws(KEY, 12, 3, bank.movers.shape[-1]), KEY, keep_obs=True)
     return jnp.swapaxes(seen, 0, 1)
 

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.regimes import regime_levels
 from mbrl.agents.activations import REACH, decide, trace
 from mbrl.agents.ppo import PPOPolicy, make_network
 from mbrl.agents.scripted import Random
 from mbrl.configs import PPOConfig
 from mbrl.evaluation.probes import Probe
 from mbrl.evaluation.steering import LENGTHS, lured, nudges, swayed
-from mbrl.experience import device_bank, training_bank, training_levels
+from mbrl.experience import device_bank, training_bank
 from mbrl.rollout import level_draws, play
 
 KEY = jax.random.key(5)
@@ -21,7 +22,7 @@ SIDE = 2 * REACH + 1
 @pytest.fixture(scope="module")
 def world():
     """Levels, draws and an agent that learnt nothing, and what each number of its activations does to its logits."""
-    bank = device_bank(training_bank(training_levels("withheld", 24, 0)))
+    bank = device_bank(training_bank(regime_levels("withheld", 24, 0)))
     draws = level_draws(KEY, 20, 24, bank.movers.shape[-1])
     obs = np.zeros((9, 11, 4), np.uint8)
     policy = jax.jit(lambda key: PPOPolicy(make_network(obs, 5, PPOConfig(hidden_sizes=(16, 16)), key=key)))(KEY)

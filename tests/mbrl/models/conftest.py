@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
+import envs
 from mbrl import train
 from mbrl.configs import ExperienceConfig
 from mbrl.models.labels import HeadData
@@ -29,5 +30,6 @@ def experience() -> Experience:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "gather", remember)
-        found = train.gather_seed("withheld", ExperienceConfig(num_levels=210, rounds=1), 3)
+        levels = envs.regime_levels("withheld", 210, 3)
+        found = train.gather_seed(levels, "withheld", ExperienceConfig(num_levels=210, rounds=1), 3)
     return Experience(*found, kept[0][0])
