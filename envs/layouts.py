@@ -69,7 +69,7 @@ def visible_codes(level: Level) -> np.ndarray:
 def layout_key(level: Level) -> bytes:
     """Return a digest of what is visible of a level, which padding, mirroring and rotating leave unchanged."""
     grid, found = visible_codes(level).astype(np.uint16), []
-    marking = grid >> 5 & 7
+    marking = grid >> 5 & 7  # where `visible_codes` has it
     for (transpose, flip_rows, flip_columns), codes in _PERMUTED:
         copy = grid ^ (marking ^ codes[marking]) << 5
         copy = (copy.T if transpose else copy)[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]

@@ -191,7 +191,13 @@ def means_pay(levels: list[Level]) -> np.ndarray:
 def values_beside(
     levels: Sequence[Level], changed: Sequence[tuple[int, Level]], mobility: float = MOBILITY
 ) -> np.ndarray:
-    """Return for each changed level, with the number of what it was, the optimal values of that and of it, `[n, 2]`."""
+    """Return the optimal values of levels before and after a change, `[changes, 2]`.
+
+    Args:
+        levels: before.
+        changed: number of a level among these, and the level after the change.
+        mobility: see `solve`.
+    """
     if not changed:
         return np.zeros((0, 2))
     whose, new = zip(*changed, strict=True)

@@ -2,8 +2,8 @@
 
     transition[s · a + action, s'], reward[s, action] ──► V(s) = maxₐ r + γ Σₛ′ p V(s')
 
-States that nothing connects have nothing to do with one another: a process falls into parts, which are solved one after
-the other. A part is small enough for a processor's cache, and easy ones are done with soon.
+States that nothing connects have nothing to do with one another: a process falls into parts, such as levels, which are
+solved one after the other. Small parts fit into a processor's cache, and easy ones are done with soon.
 
 Reference: Puterman (1994), Markov Decision Processes, §6.5 (modified policy iteration).
 """
@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
 _PART = 4096
-"""States of a part, at least, unless there are no more."""
+"""About how many states are solved together; more where more are connected."""
 _SWEEPS = 20
 """Sweeps of policy evaluation between two improvements."""
 _ROUNDS = 8
@@ -65,7 +65,10 @@ def _parts(graph: DecisionProcess) -> Iterator[tuple[np.ndarray, DecisionProcess
     (count, num_actions), transition = graph.reward.shape, graph.transition
     ends = transition.indptr[::num_actions].copy()
     links = csr_array((transition.data, transition.indices, ends), shape=(count, count))
-    _, component = connected_components(links, directed=False)
+    number, component = connected_components(links, directed=False)
+    if number == 1:
+        yield np.arange(count), graph
+        return
     sizes = np.bincount(component)
     part = ((np.cumsum(sizes) - sizes) // _PART)[component]
     order = np.argsort(part, kind="stable")

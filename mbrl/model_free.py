@@ -63,7 +63,7 @@ class QConfig:
     Attributes:
         exploration: ε, share of actions at random, once it has fallen from 1.
         exploring_share: share of the updates in which it falls.
-        widening: α, by which what an action lacks of the best is learnt 1 / (1 − α) times as large.
+        widening: α; the gap between the best action and another is learnt 1 / (1 − α) times as large.
     """
 
     total_steps: int = 1_000_000

@@ -12,6 +12,7 @@ from mbrl.trials import Trial
 
 WEIGHTS = {
     "drawing": 1.0,
+    "traininglevels": 1.0,
     "references": 2.0,
     "audit": 2.0,
     "true": 1.0,

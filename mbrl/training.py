@@ -52,7 +52,7 @@ class Trained(NamedTuple):
 
 class Workplace(NamedTuple):
     """Where training leaves what it needs to go on, every `save_every` seconds; whom it tells of progress; devices; and
-    where it has the levels of a regime from, given their number and a seed."""
+    `levels(regime, num_levels, seed)`, which gives it what to train on."""
 
     folder: Path
     report: Callable[[str], None] = lambda text: None

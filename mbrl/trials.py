@@ -93,8 +93,8 @@ class Drawing(Trial):
 
     @property
     def versions(self) -> dict[str, int]:
-        """The versions of all that its numbers depend on: nobody learns or plays."""
-        return {part: VERSIONS[part] for part in ("rules", "levels")}
+        """The versions of all that its numbers depend on: nobody learns or plays, but levels are solved."""
+        return {part: VERSIONS[part] for part in ("rules", "levels", "planners")}
 
     @property
     def label(self) -> str:
@@ -119,8 +119,8 @@ class TrainingLevels(Trial):
 
     @property
     def versions(self) -> dict[str, int]:
-        """The versions of all that its numbers depend on: nobody learns or plays."""
-        return {part: VERSIONS[part] for part in ("rules", "levels")}
+        """The versions of all that its numbers depend on: nobody learns or plays, but levels are solved."""
+        return {part: VERSIONS[part] for part in ("rules", "levels", "planners")}
 
     @property
     def label(self) -> str:

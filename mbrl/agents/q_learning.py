@@ -8,7 +8,7 @@
 
 Both act greedily but for a share ε of actions, which falls linearly at first and then stays. Actions are worth what the
 state is worth and an advantage, Q = V + A − mean A. What an action lacks of the best is learnt 1 / (1 − α) times as
-large: of a step towards a clip far away it is much less than what values are wrong by.
+large: far from a clip actions differ by less than a network errs.
 
 References: Gallici et al., 2024, Simplifying Deep Temporal Difference Learning (pqn: no memory, no slow copy; layers
 are normed instead); Mnih et al., 2015, Human-level Control through Deep Reinforcement Learning (dqn); Wang et al.,

@@ -1,6 +1,6 @@
 """What a trial does, from its configuration to the files it leaves; and how a worker goes about it.
 
-    drawing      levels.safetensors                 what is deployed on, or trained on
+    levels       levels.safetensors                 what is deployed on (drawing), or trained on (traininglevels)
     references   arena.json  scores.safetensors     the truth, and agents that learn nothing, on all levels
     audit        audit.json                         of the levels that seeds of a regime train on
     training     lanes.json  weights.safetensors  metrics.jsonl  scores.safetensors
@@ -24,7 +24,7 @@ import numpy as np
 
 from envs import audit as audits
 from envs.battery import Deployment
-from envs.regimes import TASK
+from envs.regimes import TASK, regime_levels
 from envs.solver import enumerate_states, true_outcomes
 from envs.types import Level
 from mbrl import files, interrupt
@@ -41,7 +41,7 @@ from mbrl.evaluation.knowledge import expectations
 from mbrl.evaluation.playing import single_seed
 from mbrl.experiments import deploy
 from mbrl.experiments.deploy import first_and_guards, held_out_levels, named_scores
-from mbrl.experiments.drawing import draw, read_deployment, read_levels
+from mbrl.experiments.stored_levels import draw, read_deployment, read_levels
 from mbrl.fingerprint import fingerprint
 from mbrl.metrics import TensorBoard, WandB, Watcher, by_lane
 from mbrl.milestones import named_arrays
@@ -122,7 +122,7 @@ def compute(store: Store, trial: Trial, options: Options, report: Callable[[str]
     match trial:
         case Drawing() | TrainingLevels():
             with times.measure("levels"):
-                report("draws them, and solves those on which it matters")
+                report(f"draws {trial.label}")
                 contents = {LEVELS: draw(trial)}
         case References():
             contents = _references(trial, store, report, times)
@@ -161,9 +161,17 @@ def _begin_anew_unless_alike(folder: Path, report: Callable[[str], None]) -> Non
 
 
 def training_levels(store: Store, report, regime: str, num_levels: int, seed: int) -> list[Level]:
-    """Return the levels that a seed trains on, drawn now unless they are in the store; waits for whoever is at it."""
+    """Return the levels that a seed trains on, drawn now unless they are in the store; waits for whoever is at it.
+
+    What another machine or version has drawn is left alone, and hosts that train together all draw.
+    """
+    if jax.process_count() > 1:
+        return regime_levels(regime, num_levels, seed)
     trial = TrainingLevels(None, True, regime.removesuffix(TASK), num_levels, seed)
-    return read_levels(finished(store, trial, report=report).read(LEVELS))
+    manifest = finished(store, trial, report=report)
+    if manifest.read_json(RECORD)["fingerprint"] != fingerprint():
+        return regime_levels(regime, num_levels, seed)
+    return read_levels(manifest.read(LEVELS))
 
 
 def drawn_levels(store: Store, trial: Drawing, report: Callable[[str], None] = lambda text: None) -> Deployment:

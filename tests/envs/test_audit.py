@@ -16,7 +16,7 @@ from envs import events
 from envs.battery import Deployment
 from envs.layouts import symmetries
 from envs.levels import pad_level
-from envs.regimes import REGIMES, draw_family, regime_levels
+from envs.regimes import REGIMES, draw_family, means_pay, regime_levels
 from tests.envs.floors import COPIES, NOOP, NUM_LEVELS, experience, last_step, level
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "audit.py"
@@ -186,6 +186,7 @@ def test_a_level_whose_crate_pays_is_named():
     part = audits.audit_means([paying, harmless, both])
     assert names_of(part) == {"paying", "both"} and part.checked == 3
     assert part.findings[0].endswith(" to 0.000 when its crates cannot be pushed") and " and from " in part.findings[1]
+    assert means_pay([paying, harmless, both]).tolist() == [True, False, True]
 
 
 def test_a_lever_that_stops_the_operator_pays():

@@ -74,7 +74,8 @@ def test_what_is_not_connected_has_values_of_its_own(monkeypatch, part):
         np.concatenate([where[link.coords[axis]] for where, link in zip(wheres, links, strict=True)])
         for axis, wheres in enumerate((places, mine))
     )
-    chain = csr_array((np.concatenate([link.data for link in links]), (rows, columns)))
+    shape = (len(owner) * actions, len(owner))
+    chain = csr_array((np.concatenate([link.data for link in links]), (rows, columns)), shape=shape)
     reward = np.zeros((len(owner), actions))
     for states, process in zip(mine, several, strict=True):
         reward[states] = process.reward

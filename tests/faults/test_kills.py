@@ -89,12 +89,12 @@ def test_kills_at_random_instants_lose_and_double_nothing(tmp_path, cache, undis
         kills += killed
         look()
         if not killed and kills < KILLS:  # It came to its end: begin another, the last of them being resumed below.
-            assert len(known) == COUNT
+            assert {trial.identity for trial in small_trials(COUNT)} <= set(known)
             round_number, known = round_number + 1, {}
             root = tmp_path / f"runs-{round_number}"
     assert finish(root, cache) == digests
     look()
-    assert set(known) == {trial.identity for trial in small_trials(COUNT)}
+    assert {trial.identity for trial in small_trials(COUNT)} <= set(known)
     assert sorted(os.listdir(root / "work")) == []
     print(f"{kills} kills in {round_number + 1} sweeps of {COUNT} trials: {lost} lost, {doubled} doubled")
     assert (lost, doubled) == (0, 0)

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from mbrl.configs import LANE_DEFAULTS, Options, largest_divisor
 from mbrl.experiments import EXPERIMENTS
 from mbrl.experiments.base import Condition, Experiment
-from mbrl.trials import Audit, Drawing, References, Training, Trial, trial_from
+from mbrl.trials import Audit, Drawing, References, Training, TrainingLevels, Trial, trial_from
 
 ROOT = Path(__file__).parents[2]
 DEMO = EXPERIMENTS["demo"]
-KINDS = {trial.label.split(" seeds")[0]: trial for trial in DEMO.trials()}
+LEVELS = TrainingLevels(None, True, "withheld", 600, 3)
+KINDS = {trial.label.split(" seeds")[0]: trial for trial in (*DEMO.trials(), LEVELS)}
 GRID = replace(
     DEMO,
     conditions=(
@@ -37,12 +38,12 @@ def as_json(trial: Trial) -> dict:
 
 def test_every_trial_comes_back_from_json() -> None:
     trials = [trial for experiment in (*EXPERIMENTS.values(), GRID) for trial in experiment.trials()]
-    trials += [replace(trial, evaluation=None) for trial in trials if isinstance(trial, Training)]
+    trials += [replace(trial, evaluation=None) for trial in trials if isinstance(trial, Training)] + [LEVELS]
     for trial in trials:
         back = trial_from(as_json(trial))
         assert back == trial and type(back) is type(trial)
         assert back.identity == trial.identity and back.label == trial.label
-    assert {type(trial) for trial in trials} == {Drawing, References, Audit, Training}
+    assert {type(trial) for trial in trials} == {Drawing, TrainingLevels, References, Audit, Training}
     assert len({trial.identity for trial in trials}) == len(set(trials))
 
 

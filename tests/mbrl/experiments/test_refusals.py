@@ -16,7 +16,7 @@ from mbrl.experiments.run import run_experiment
 from mbrl.progress import Message
 from mbrl.store import Manifest, Store
 from mbrl.sweep import work_through
-from mbrl.trials import Audit, Training, Trial
+from mbrl.trials import Audit, Training, TrainingLevels, Trial
 from mbrl.verification import verify_folder
 from tests.mbrl.experiments.tiny import TINY, TRIALS, lasting, quiet, read, trial_of
 
@@ -77,7 +77,7 @@ def test_interrupted_runs_leave_what_is_finished_and_go_on(runs, results, tmp_pa
     assert [line for _, lines in verify_folder(tmp_path) for line in lines] == []
     copy(*(trial for trial in TRIALS if isinstance(trial, Training)))
     run_experiment(TINY, tmp_path, out, quiet())
-    assert [type(trial) for trial in computed] == [Audit], "only what was not finished"
+    assert [type(trial) for trial in computed] == [Audit, TrainingLevels, TrainingLevels], "only what was not finished"
     assert lasting(read(out)) == lasting(read(results))
     assert (out / "episodes.csv.gz").read_bytes() == (results / "episodes.csv.gz").read_bytes()
     assert [line for _, lines in verify_folder(tmp_path) for line in lines] == []

@@ -1,4 +1,4 @@
-"""Levels as files: what is read back is what was drawn, in every twin."""
+"""Levels as files: what is read back is what was drawn, and it is drawn once."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import envs
 from envs.battery import SHIFTS, Deployment
 from envs.regimes import regime_levels
 from mbrl.experiments import work
-from mbrl.experiments.drawing import deployment_bytes, levels_bytes, read_deployment, read_levels
+from mbrl.experiments.stored_levels import deployment_bytes, levels_bytes, read_deployment, read_levels
 from mbrl.store import Store
 
 FOLDER = Path(envs.__file__).parent / "levels"
@@ -49,6 +49,9 @@ def test_levels_to_train_on_are_drawn_once(tmp_path, monkeypatch):
     assert len(drawn) == 1
     work.training_levels(Store(tmp_path), lambda text: None, "withheld+service", 8, 4)
     assert [trial.seed for trial in drawn] == [3, 4]
+    monkeypatch.setattr(work, "fingerprint", lambda: "another machine's")
+    monkeypatch.setattr(work, "read_levels", None)
+    assert_same(levels, work.training_levels(Store(tmp_path), lambda text: None, regime, 8, 3))
 
 
 def test_a_file_without_levels_is_refused_in_one_line():
