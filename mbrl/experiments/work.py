@@ -165,13 +165,12 @@ def training_levels(store: Store, report, regime: str, num_levels: int, seed: in
 
     What another machine or version has drawn is left alone, and hosts that train together all draw.
     """
-    if jax.process_count() > 1:
-        return regime_levels(regime, num_levels, seed)
-    trial = TrainingLevels(None, True, regime.removesuffix(TASK), num_levels, seed)
-    manifest = finished(store, trial, report=report)
-    if manifest.read_json(RECORD)["fingerprint"] != fingerprint():
-        return regime_levels(regime, num_levels, seed)
-    return read_levels(manifest.read(LEVELS))
+    if jax.process_count() == 1:
+        trial = TrainingLevels(None, True, regime.removesuffix(TASK), num_levels, seed)
+        manifest = finished(store, trial, report=report)
+        if manifest.read_json(RECORD)["fingerprint"] == fingerprint():
+            return read_levels(manifest.read(LEVELS))
+    return regime_levels(regime, num_levels, seed)
 
 
 def drawn_levels(store: Store, trial: Drawing, report: Callable[[str], None] = lambda text: None) -> Deployment:
@@ -314,10 +313,8 @@ def _watching(trial: Trial, folder: Path, options: Options) -> Iterator[list[Wat
 
 def _train(trial: Training, store: Store, folder: Path, options: Options, report, times: Times) -> dict[str, bytes]:
     parts, devices = Parts(folder, report), Devices(options.devices)
-    wanted = [
-        *TRAINED.values(),
-        *([HARDENING] if getattr(trial.planner, "hardening_rounds", 0) and trial.agent == "clone" else []),
-    ]
+    hardens = trial.agent == "clone" and getattr(trial.planner, "hardening_rounds", 0)
+    wanted = [*TRAINED.values(), *([HARDENING] if hardens else [])]
     if devices.any(any(parts.get(part) is None for part in wanted)):
         with times.measure("train"), _watching(trial, folder, options) as watchers:
             levels = partial(training_levels, store, report)

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mbrl import files
 from mbrl.files import write_whole
 from mbrl.plain import read_json
 from mbrl.report import canvas, charts
+from mbrl.report.together import together
 from mbrl.store import MANIFEST, read_manifest, reseal
 
 _VARIABLES = {
@@ -41,13 +43,29 @@ def redraw(results: Path, folder: Path) -> list[Path]:
     Raises:
         ValueError: the summary is not what was sealed.
     """
-    if not (results / MANIFEST).exists():
-        return draw_figures(read_json(files.read(results / "summary.json")), folder)
-    manifest = read_manifest(results)
-    paths = draw_figures(manifest.read_json("summary.json"), folder)
-    if results.samefile(folder):
+    paths = draw_figures(_summary(results), folder)
+    if (results / MANIFEST).exists() and results.samefile(folder):
         reseal(results, [path.name for path in paths])
     return paths
+
+
+def join(results: Sequence[Path], folder: Path) -> list[Path]:
+    """Draw the agents of several experiments on the same levels in one figure; seal its folder anew if it is results.
+
+    Raises:
+        ValueError: a summary is not what was sealed, or their levels are not the same; one line.
+    """
+    chart = together([_summary(each) for each in results])
+    paths = write_chart(chart, folder)
+    if (folder / MANIFEST).exists():
+        reseal(folder, [path.name for path in paths])
+    return paths
+
+
+def _summary(results: Path) -> dict:
+    if (results / MANIFEST).exists():
+        return read_manifest(results).read_json("summary.json")
+    return read_json(files.read(results / "summary.json"))
 
 
 def inline_svg(chart: canvas.Chart) -> str:
