@@ -87,21 +87,20 @@ def clips_made(state: EnvState, reward: jax.Array, info: dict[str, jax.Array]) -
 
 def train_model(trial: Training, place: Workplace) -> Trained:
     """Train the world models of a trial on the experience of their seeds, which is kept beside the checkpoints."""
-    config, parts, gathered = trial.learner, Parts(place.folder, place.report), {}
+    config, gathered = trial.learner, {}
     assert isinstance(config, LocalConfig)
     for seed in dict.fromkeys(trial.seeds):
         place.report(f"seed {seed}: levels and experience")
         interrupt.check()
-        gathered[seed] = _kept_experience(parts, trial, seed, place)
+        gathered[seed] = _kept_experience(trial, seed, place)
     schedule = Schedule(config.num_updates, config.chunk)
     data = [gathered[seed][0] for seed in trial.seeds]
     trained = train_lanes(make_learner(config), schedule, trial.lanes, data, trial.width, "world model", place)
     return trained._replace(counts=[gathered[seed][1] for seed in trial.seeds])
 
 
-def _kept_experience(
-    parts: Parts, trial: Training, seed: int, place: Workplace
-) -> tuple[dict[str, HeadData], dict[str, int]]:
+def _kept_experience(trial: Training, seed: int, place: Workplace) -> tuple[dict[str, HeadData], dict[str, int]]:
+    parts = Parts(place.folder, place.report)
     arrays, counts = parts.get(f"experience-{seed}.safetensors"), parts.get(f"events-{seed}.json")
     if arrays is None or counts is None:
         levels = place.levels(trial.regime, trial.experience.num_levels, seed)

@@ -37,7 +37,8 @@ def main() -> None:
     try:
         figures = redraw(first, out) if len(paths) == 1 else join(settings.results, out)
     except (KeyError, TypeError) as error:
-        fail(f"RESULTS: expected the summary of an experiment, got a {paths[0]} that lacks something ({error!r})")
+        which = " or ".join(map(str, paths))
+        fail(f"RESULTS: expected the summary of an experiment, got a {which} that lacks something ({error!r})")
     for figure in figures:
         print(figure)
 

@@ -50,14 +50,14 @@ def redraw(results: Path, folder: Path) -> list[Path]:
 
 
 def join(results: Sequence[Path], folder: Path) -> list[Path]:
-    """Draw the agents of several experiments on the same levels in one figure; seal its folder anew if it is results.
+    """Draw the agents of several experiments on the same levels in one figure; seal its folder anew if it is of them.
 
     Raises:
         ValueError: a summary is not what was sealed, or their levels are not the same; one line.
     """
     chart = together([_summary(each) for each in results])
     paths = write_chart(chart, folder)
-    if (folder / MANIFEST).exists():
+    if (folder / MANIFEST).exists() and any(each.samefile(folder) for each in results):
         reseal(folder, [path.name for path in paths])
     return paths
 

@@ -13,7 +13,7 @@ from mbrl.configs import ExperienceConfig, LocalConfig, Options, PPOConfig
 from mbrl.planning import PlannerConfig
 from mbrl.process import environment
 from mbrl.sweep import sweep
-from mbrl.trials import Training
+from mbrl.trials import Training, TrainingLevels
 
 PPO = PPOConfig(
     total_steps=24 * 128, num_levels=4, num_envs=16, num_steps=8, num_minibatches=2, hidden_sizes=(16,),
@@ -41,6 +41,14 @@ def small_trial(number: int, agent: str = "ppo", num_seeds: int = 1, width: int 
 def small_trials(count: int) -> list[Training]:
     """Return trials of both agents in turn."""
     return [small_trial(number, ("ppo", "local+exact")[number % 2]) for number in range(count)]
+
+
+def all_names(count: int) -> set[str]:
+    """Return the names of these trials, and of the levels that they train on."""
+    trials = small_trials(count)
+    numbers = {"ppo": PPO.num_levels, "local+exact": 4}
+    levels = [TrainingLevels(None, True, t.regime, numbers[t.agent], seed) for t in trials for seed in t.seeds]
+    return {trial.identity for trial in (*trials, *levels)}
 
 
 def main() -> None:
