@@ -138,47 +138,87 @@ class FloorLinear(nnx.Module):
         self.down = nnx.Param(down.reshape(length, channels, num_out))
         self.across = nnx.Param(across.reshape(length, channels, num_out))
 
-    def __call__(
-        self,
-        near: Float[Array, "side side channels"],
-        down: Float[Array, "length channels"],
-        across: Float[Array, "length channels"],
-    ) -> Float[Array, "8 num_out"]:
-        """Apply the layer to the cells near the robot, the sums of all rows and the sums of all columns.
+    def __call__(self, around: list[Float[Array, "cells"]]) -> Float[Array, "8 num_out"]:
+        """Apply the layer to what `by_parity` makes of the cells near the robot and of the sums of rows and columns.
 
-        The last two channels are arrows, which turn with the floor. It is the weights that are turned, the other way:
-        once for a whole batch.
+        It is the weights that are posed, once for a whole batch. Two arrays are orthogonal if their parities differ, so
+        that each part of the floor meets only the like part of the weights: a quarter of the multiplications.
         """
-        inputs = jnp.concatenate([part.reshape(-1) for part in (near, down, across)])
-        blocks = [jnp.concatenate([part.reshape(-1, part.shape[-1]) for part in w]) for w in self._weights()]
-        return (inputs @ jnp.concatenate(blocks, axis=1)).reshape(NUM_POSES, -1)
-
-    def _weights(self) -> list[tuple[Array, Array, Array]]:
-        """Return for each pose the weights of the floor as it is: what the pose does to the floor, undone to them."""
-        found = []
-        for turn, mirrored in POSES:
-            near, down, across = self.near[...], self.down[...], self.across[...]
-            if mirrored:
-                near, down, across = (_with_arrows(w, 0, 1, 1, -1) for w in (near[:, ::-1], down, across[::-1]))
-            for _ in range(turn):
-                before = jnp.rot90(near, -1), across, down[::-1]
-                near, down, across = (_with_arrows(w, 1, 0, 1, -1) for w in before)
-            found.append((near, down, across))
-        return found
+        near, down, across = self.near[...], self.down[...], self.across[...]
+        transposed = tuple(_exchanged(weight) for weight in (near.swapaxes(0, 1), across, down))
+        weights = zip(by_parity(near, down, across), by_parity(*transposed), strict=True)
+        parts = [
+            part @ jnp.concatenate([weight.reshape(part.size, -1) for weight in pair], axis=1)
+            for part, pair in zip(around, weights, strict=True)
+        ]
+        return _SIGNS @ jnp.stack(parts).reshape(NUM_POSES, -1)
 
 
-def _with_arrows(weight: Array, first: int, second: int, first_sign: int, second_sign: int) -> Array:
-    """Exchange, or negate, the weights `[..., channels, out]` of an arrow's two parts, down and across."""
-    parts = first_sign * weight[..., first - 2, :], second_sign * weight[..., second - 2, :]
-    return jnp.concatenate([weight[..., :-2, :], jnp.stack(parts, axis=-2)], axis=-2)
+def by_parity(
+    near: Float[Array, "side side channels *rest"],
+    down: Float[Array, "length channels *rest"],
+    across: Float[Array, "length channels *rest"],
+) -> list[Float[Array, "cells *rest"]]:
+    """Split what lies about the robot by what two flips do to it: the parts that flipping the rows, and flipping the
+    columns, leaves as they are (0) or negates (1), for (0, 0), (0, 1), (1, 0) and (1, 1).
+
+    The last two channels are arrows, which flips negate: an arrow down by a flip of the rows. The split is orthonormal.
+    """
+    things, rest = slice(0, -2), near.shape[3:]
+    arrow_down, arrow_across = slice(-2, -1), slice(-1, None)
+    found = []
+    for rows, columns in _PARITIES:
+        parts = [
+            _fold(_fold(near[:, :, things], 0, rows), 1, columns),
+            _fold(_fold(near[:, :, arrow_down], 0, 1 - rows), 1, columns),
+            _fold(_fold(near[:, :, arrow_across], 0, rows), 1, 1 - columns),
+            # The sum of a row is the same whichever way its cells lie, but for the arrows across.
+            *((_fold(down[:, arrow_across], 0, rows),) if columns else ()),
+            *(() if columns else (_fold(down[:, things], 0, rows), _fold(down[:, arrow_down], 0, 1 - rows))),
+            *((_fold(across[:, arrow_down], 0, columns),) if rows else ()),
+            *(() if rows else (_fold(across[:, things], 0, columns), _fold(across[:, arrow_across], 0, 1 - columns))),
+        ]
+        found.append(jnp.concatenate([part.reshape(-1, *rest) for part in parts]))
+    return found
+
+
+def _fold(array: Array, axis: int, parity: int) -> Array:
+    """Return the part of an array of odd length that flipping an axis leaves as it is (0) or negates (1)."""
+    before, middle, after = jnp.split(array, [array.shape[axis] // 2, array.shape[axis] // 2 + 1], axis)
+    before = jnp.flip(before, axis)
+    if parity:
+        return (after - before) * 0.5**0.5
+    return jnp.concatenate([middle, (after + before) * 0.5**0.5], axis)
+
+
+_PARITIES = [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def _signs() -> np.ndarray:
+    """Return `[pose, (parity, transposed or not)]`, the sign with which a part of a pose's weights is the part of the
+    weights as they are, or transposed; 0 for the other of the two."""
+    tag, signs = np.arange(9).reshape(3, 3), np.zeros((NUM_POSES, 4, 2), np.float32)
+    for pose, (turn, mirrored) in enumerate(POSES):
+        undone = np.rot90(tag[:, ::-1] if mirrored else tag, -turn)
+        for transposed, start in enumerate((tag, tag.T)):
+            for rows, columns in _PARITIES:
+                if np.array_equal(undone, start[:: 1 - 2 * rows, :: 1 - 2 * columns]):
+                    signs[pose, :, transposed] = [(-1) ** (rows * p + columns * q) for p, q in _PARITIES]
+    return signs.reshape(NUM_POSES, -1)
+
+
+_SIGNS = _signs()
+
+
+def _exchanged(weight: Float[Array, "*cells channels num_out"]) -> Float[Array, "*cells channels num_out"]:
+    """Exchange the weights of an arrow's two parts, down and across."""
+    return jnp.concatenate([weight[..., :-2, :], weight[..., -1:, :], weight[..., -2:-1, :]], axis=-2)
 
 
 class Seen(NamedTuple):
-    """What a robot sees of a floor: cells near it, sums of rows and columns, what is anywhere and what on a way."""
+    """What a robot sees of a floor: what is about it (see `by_parity`), what is anywhere and what on a way."""
 
-    near: Float[Array, "side side channels"]
-    down: Float[Array, "length channels"]
-    across: Float[Array, "length channels"]
+    around: list[Float[Array, "cells"]]
     context: Float[Array, "contexts"]
     anywhere: Float[Array, "codes"]
     on_way: Float[Array, "codes"]
@@ -207,10 +247,11 @@ class FloorView(nnx.Module):
         context = 2 * (jnp.sum(is_robot * thing) - 1) + obs[0, 0, 3]
         places, things = self._tables()
         cells = places[terrain.astype(int) * _NUM_MARKINGS + marking] + things[thing]
+        near = crop(cells, row, column, (self.reach, self.reach)) * _closeness(self.reach)
+        down = crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))[:, 0]
+        across = crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))[0]
         return Seen(
-            near=crop(cells, row, column, (self.reach, self.reach)) * _closeness(self.reach),
-            down=crop(jnp.sum(cells, axis=1, keepdims=True), row, jnp.zeros_like(column), (self.far, 0))[:, 0],
-            across=crop(jnp.sum(cells, axis=0, keepdims=True), jnp.zeros_like(row), column, (0, self.far))[0],
+            around=by_parity(near, down, across),
             context=(context == jnp.arange(_NUM_CONTEXTS)).astype(jnp.float32),
             anywhere=_present(terrain, thing, jnp.ones_like(terrain, bool)),
             on_way=_present(terrain, thing, marking > 0),
@@ -276,7 +317,7 @@ class FloorTorso(nnx.Module):
 
     def __call__(self, seen: Seen) -> Float[Array, "8 features"]:
         """Return the features (unbatched)."""
-        features = self.first(seen.near, seen.down, seen.across)
+        features = self.first(seen.around)
         known = jnp.concatenate([seen.context, seen.anywhere, seen.on_way])
         features = self._cut(features * (seen.context @ self.gain[...]) + known @ self.bias[...])
         hall = nnx.relu(self.hall(known))
