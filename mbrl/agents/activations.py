@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from mbrl.agents.floor_network import NUM_POSES, FloorNetwork, of_actions
+from mbrl.agents.floor_network import FloorNetwork, of_actions
 from mbrl.agents.memories import FloorMemory, FloorPlans
+from mbrl.agents.poses import NUM_POSES
 from mbrl.agents.ppo import PPOPolicy
 from mbrl.agents.q_learning import FloorValues, GreedyPolicy
 from mbrl.agents.recurrent_ppo import RecurrentPolicy

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from envs.observation import TERRAIN
 from envs.types import NUM_ACTIONS, Terrain
-from mbrl.agents.floor_network import NUM_POSES, POSES, FloorTorso, FloorView, PoseLinear, of_actions
+from mbrl.agents.floor_network import FloorTorso, FloorView, of_actions
+from mbrl.agents.poses import NUM_POSES, POSES, PoseLinear
 from mbrl.networks import Categorical, Linear
 
 ASK = NUM_ACTIONS

@@ -24,7 +24,8 @@ from jaxtyping import Array, Float, UInt8
 
 from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
 from envs.types import NUM_MARKINGS, NUM_OBJECTS, Object, Terrain
-from mbrl.agents.floor_network import NUM_POSES, FloorTorso, FloorView, PoseLinear, of_actions
+from mbrl.agents.floor_network import FloorTorso, FloorView, of_actions
+from mbrl.agents.poses import NUM_POSES, PoseLinear
 from mbrl.agents.ppo import is_flat, is_floor
 from mbrl.model_free import PlansConfig, RecurrentPPOConfig
 from mbrl.models.heads import CellTable

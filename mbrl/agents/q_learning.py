@@ -32,7 +32,8 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, UInt8
 
 from mbrl import gathering
-from mbrl.agents.floor_network import NUM_POSES, FloorTorso, FloorView, PoseLinear, of_actions
+from mbrl.agents.floor_network import FloorTorso, FloorView, of_actions
+from mbrl.agents.poses import NUM_POSES, PoseLinear
 from mbrl.agents.ppo import hold_then_fall, is_flat, is_floor, stack_parameters
 from mbrl.gathering import Acting, Ended, Row, in_minibatches, make_replay
 from mbrl.model_free import DQNConfig, PQNConfig, QConfig
