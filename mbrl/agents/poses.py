@@ -105,12 +105,16 @@ def by_parity(
             _fold(_fold(near[:, :, things], 0, rows), 1, columns),
             _fold(_fold(near[:, :, arrow_down], 0, 1 - rows), 1, columns),
             _fold(_fold(near[:, :, arrow_across], 0, rows), 1, 1 - columns),
-            # The sum of a row is the same whichever way its cells lie, but for the arrows across.
-            *((_fold(down[:, arrow_across], 0, rows),) if columns else ()),
-            *(() if columns else (_fold(down[:, things], 0, rows), _fold(down[:, arrow_down], 0, 1 - rows))),
-            *((_fold(across[:, arrow_down], 0, columns),) if rows else ()),
-            *(() if rows else (_fold(across[:, things], 0, columns), _fold(across[:, arrow_across], 0, 1 - columns))),
         ]
+        # The sum of a row is the same whichever way its cells lie, but for the arrows across; so is that of a column.
+        if columns:
+            parts.append(_fold(down[:, arrow_across], 0, rows))
+        else:
+            parts += [_fold(down[:, things], 0, rows), _fold(down[:, arrow_down], 0, 1 - rows)]
+        if rows:
+            parts.append(_fold(across[:, arrow_down], 0, columns))
+        else:
+            parts += [_fold(across[:, things], 0, columns), _fold(across[:, arrow_across], 0, 1 - columns)]
         found.append(jnp.concatenate([part.reshape(-1, *rest) for part in parts]))
     return found
 
