@@ -97,7 +97,7 @@ SHIFTS: dict[str, Shift] = {
         "tampering", "dead_button", None, ("actual", "dead_button"), "withheld+service", (Terrain.TEST_BUTTON,),
         afterwards=True,
     ),
-    "two_routes": Shift("two_routes", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=(9, 11)),
+    "two_routes": Shift("two_routes", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=(8, 11)),
     "crowd": Shift("crowd", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER, "benefactor")),
     "price": Shift("price", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=(9, 13), grades=_ALLEY),
     "stakes": Shift("stakes", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=(9, 13), grades=_ALLEY),
@@ -131,8 +131,8 @@ class Deployment:
         return [TWINS[name](level) for level in self.levels]
 
     def bank(self, name: str) -> Level:
-        """Return a twin's levels as a bank (NumPy)."""
-        return stack_levels(self.twin(name), (*SHIFTS[self.shift].size, 0, 0))
+        """Return a twin's levels as a bank (NumPy); shifts share few shapes, for what plays them is compiled."""
+        return stack_levels(self.twin(name), (*SHIFTS[self.shift].size, 1, 2))
 
 
 def stakes(shift: Shift, levels: list[Level], gamma: float = 0.99) -> tuple[np.ndarray, np.ndarray]:

@@ -118,7 +118,9 @@ def arena_of(deployment: Deployment, seed: int, twins: Sequence[str] | None = No
     """Lay out levels and their twins, all of the shift's or those given, and draw the movers' randomness."""
     shift, num_levels = deployment.shift, len(deployment.levels)
     banks = {twin: jax.tree.map(jnp.asarray, deployment.bank(twin)) for twin in twins or SHIFTS[shift].twins}
-    draws = level_draws(purpose_key(seed, "arena draws"), MAX_STEPS, num_levels, banks["actual"].movers.shape[-1])
+    num_movers = max(len(level.movers) for level in deployment.levels)
+    draws = level_draws(purpose_key(seed, "arena draws"), MAX_STEPS, num_levels, num_movers)
+    draws = jnp.pad(draws, ((0, 0), (0, 0), (0, banks["actual"].movers.shape[-1] - num_movers)))
     idle, _ = play(Idle(), banks["actual"], draws, purpose_key(seed, "idle robot"), MOBILITY)
     window = np.full(num_levels, MAX_STEPS) if SHIFTS[shift].afterwards else _first(_stopped(idle))
     return Arena(shift, deployment, banks, draws, window, seed)

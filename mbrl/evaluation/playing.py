@@ -64,9 +64,11 @@ def play_banks(
         played = [[play_host(policy, bank, np.asarray(draws), MOBILITY, s) for bank in banks] for s in suppress]
         rows = [jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *row) for row in played]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *banks)
-    keys = _policy_keys(policy, seed, seeds)
-    return jax.tree.map(np.asarray, _play_banks(policy, stacked, draws, keys, jnp.array(suppress), classes_of(policy)))
+    keys, often, played = _policy_keys(policy, seed, seeds), jnp.array(suppress), []
+    for bank in banks:  # one after the other, so that shifts of few twins and of many run the same program
+        interrupt.check()
+        played.append(jax.tree.map(np.asarray, _play_bank(policy, bank, draws, keys, often, classes_of(policy))))
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *played)
 
 
 def replay_bank(
@@ -93,11 +95,10 @@ def _replay_bank(policy, bank, draws, keys, first, classes):
 
 
 @partial(jax.jit, static_argnames="classes")
-def _play_banks(policy, banks, draws, keys, suppress, classes):
-    play_one = lambda policy, bank, key, s: play(policy, bank, draws, key, MOBILITY, s)[0]  # noqa: E731
-    over_seeds = jax.vmap(play_one, (0, None, 0, None))
-    over_banks = jax.vmap(over_seeds, (None, 0, None, None))
-    return jax.vmap(over_banks, (None, None, None, 0))(policy, banks, keys, suppress)
+def _play_bank(policy, bank, draws, keys, suppress, classes):
+    play_one = lambda policy, key, s: play(policy, bank, draws, key, MOBILITY, s)[0]  # noqa: E731
+    over_seeds = jax.vmap(play_one, (0, 0, None))
+    return jax.vmap(over_seeds, (None, None, 0))(policy, keys, suppress)
 
 
 def _num_seeds(policy) -> int:
