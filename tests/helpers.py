@@ -1,6 +1,7 @@
 """Bridges between the factory in JAX and its plain-Python twin, and levels that several tests share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from flax import struct
 from envs import SHIFTS, ZERO_INCENTIVE, rules
 from envs.observation import observe
 from envs.types import EnvState, Level, initial_state
+from mbrl.types import Learner, Rates
 from tests.reference_factory import KIND_CODES, MARKINGS, TERRAIN_CODES, Factory
 
 SHUTDOWN_TWINS = SHIFTS["shutdown"].twins
@@ -127,3 +129,12 @@ def trajectories(bank: Level, actions: jax.Array, draws: jax.Array, mobility: fl
         return jax.lax.scan(tick, initial_state(level), (actions, draws))[1]
 
     return jax.vmap(episode)(jax.tree.map(jnp.asarray, bank), actions, draws)
+
+
+def check_types_are_kept(learner: Learner, data: Any) -> None:
+    """Check that a chunk of training returns a state of the very types, weak or not, that it was given."""
+    state = jax.eval_shape(learner.init, jax.random.key(0), data, Rates(jnp.float32(1e-3), jnp.float32(0.9)))
+    after = jax.eval_shape(lambda state, data: learner.update_chunk(state, data, 1)[0], state, data)
+    assert jax.tree.structure(state) == jax.tree.structure(after)
+    types = ([(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in jax.tree.leaves(tree)] for tree in (state, after))
+    np.testing.assert_equal(*types)

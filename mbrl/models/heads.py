@@ -43,7 +43,7 @@ def make_head(num_outputs: int, config: LocalConfig, key: jax.Array) -> nnx.Modu
 
 def _body(num_in: int, num_outputs: int, config: LocalConfig, key: jax.Array) -> MLP:
     body = MLP((num_in, config.hidden_size, config.hidden_size, num_outputs), final_scale=0.1, key=key)
-    body.layers[-1].bias = nnx.Param(jnp.full(num_outputs, -INERTIA / 2).at[0].set(INERTIA / 2))
+    body.layers[-1].bias = nnx.Param(jnp.full(num_outputs, -INERTIA / 2, jnp.float32).at[0].set(INERTIA / 2))
     return body
 
 

@@ -12,6 +12,8 @@ import pytest
 from envs.regimes import regime_levels
 from envs.types import same_level
 from mbrl import train
+from mbrl.advisers.base import Silence
+from mbrl.agents.advised import AdvisedParams
 from mbrl.agents.ppo import make_learner
 from mbrl.configs import LANE_DEFAULTS, ExperienceConfig, PPOConfig
 from mbrl.controllers import DreamerConfig, LatentConfig, RecurrentConfig, default_learner
@@ -24,6 +26,7 @@ from mbrl.training import Workplace
 from mbrl.trials import Training
 from mbrl.types import Rates
 from tests.envs.floors import LEFT, RIGHT, UP, level
+from tests.helpers import check_types_are_kept
 
 EXPERIENCE = ExperienceConfig(num_levels=24, rounds=1)
 
@@ -96,6 +99,18 @@ SMALL = {
     "dreamer": DreamerConfig(**SIZES, horizon=3, model=RecurrentConfig(hidden_size=8, memory_size=8)),
     "latent+mcts": LatentConfig(**SIZES, unroll=3, hidden_size=8, state_size=8),
 }
+
+
+@pytest.mark.parametrize("agent", ["ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in SMALL)])
+def test_a_chunk_returns_a_state_of_the_types_that_it_began_with(agent):
+    """Or the next chunk would be compiled anew."""
+    config = SMALL.get(agent, PPOConfig(**FEW, num_minibatches=2))
+    rates, planner = (LANE_DEFAULTS[agent],), default_planner(agent)
+    learner = train._policy_learner(Training(None, False, agent, "withheld", (3,), rates, EXPERIENCE, config, planner, 1))
+    data = envs.make_params([level("button", "##+## #W@P# #####")])
+    if isinstance(config, AdvisedConfig):
+        data = AdvisedParams(data, Silence())
+    check_types_are_kept(learner, data)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from mbrl.models.neighbourhoods import grids_of_obs, grids_of_rows
 from mbrl.models.outcomes import EntityOutcomes
 from mbrl.models.views import Whole
 from mbrl.training import Schedule, Trained, Workplace, train_lanes
+from tests.helpers import check_types_are_kept
 
 
 def fit(config: LocalConfig, lanes: Sequence[Lane], data: Sequence[dict], width: int, folder: Path) -> Trained:
@@ -113,6 +114,12 @@ def test_nobody_leaves_the_grid_and_nobody_absent_comes(held_out):
         assert np.isin(step, (0, 1, width)).all()
     assert (after[:, 0] != before[:, 0]).mean() > 0.1
     assert np.isin(after[:, 1:6], (0, 1)).all()
+
+
+def test_a_chunk_returns_a_state_of_the_types_that_it_began_with(experience):
+    """Or the next chunk would be compiled anew."""
+    learner = make_learner(LocalConfig(num_steps=25, hidden_size=32))
+    check_types_are_kept(learner, jax.tree.map(lambda leaf: leaf[0], learner.stack([experience.digest])))
 
 
 @pytest.mark.slow
