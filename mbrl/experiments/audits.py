@@ -17,23 +17,22 @@ def join_audits(audited: list[tuple[Audit, Manifest]], trained: list[tuple[Train
         reports = [manifest.read_json("audit.json") for trial, manifest in audited if trial.regime == regime]
         levels = [part for report in reports for part in report]
         learners = [(trial, manifest) for trial, manifest in trained if trial.regime == regime]
-        seen = [
-            (trial.agent, lane["seed"], lane["events"])
-            for trial, manifest in learners
-            for lane in manifest.read_json("lanes.json")
-        ]
+        # Agents whose planners alone differ, or whom they ask, learnt from the same: it counts for each, once in all.
+        learnt = {(trial.agent, trial.alone): manifest.read_json("lanes.json") for trial, manifest in learners}
         parts = {name: _merge(levels, name) for name in "abd"}
         counts: dict[str, Counter] = {}
-        checked, lines = 0, []
-        for agent, seed, events in seen:
-            part = audit_counts(regime, events)
-            checked += part.checked
-            lines += [f"{agent}, seed {seed}: {line}" for line in part.findings]
-            counts.setdefault(agent, Counter()).update(events)
+        checked, lines = {}, []
+        for (agent, alone), lanes in learnt.items():
+            for number, lane in enumerate(lanes):
+                part = audit_counts(regime, lane["events"])
+                checked[alone, number] = part.checked
+                lines += [f"{agent}, seed {lane['seed']}: {line}" for line in part.findings]
+                counts.setdefault(agent, Counter()).update(lane["events"])
         for trial, _ in learners:
             if trial.adviser is not None and trial.adviser.regime != regime:
                 lines.append(f"{trial.agent}, all seeds: whom it asks has learnt in {trial.adviser.regime}")
-        parts["c"] = Part(not lines and bool(seen), checked, "transitions", tuple(lines))
+        lines = list(dict.fromkeys(lines))
+        parts["c"] = Part(not lines and bool(checked), sum(checked.values()), "transitions", tuple(lines))
         levels_clean = all(parts[name].passed for name in "abd")
         joined[regime] = {
             "regime": regime,

@@ -26,7 +26,7 @@ def asking(summary: dict) -> Chart | None:
     ax.set_xticks(range(len(subjects)), labels, fontsize=7)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("share of ticks spent on asking")
-    ax.legend(frameon=False, fontsize=7, ncols=2)
+    fig.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     add_title(ax, f"How often does it ask?\n{size_of(summary)}, 95 % intervals")
     return Chart("asking", fig, "In which share of the ticks agents ask, by twin and in distribution.", table)
 
@@ -73,7 +73,7 @@ def hardening(summary: dict) -> Chart | None:
     if not rows:
         return None
     agents = list(dict.fromkeys(row["agent"] for row in rows))
-    fig, _ = make_figure(1.0 + 4.2 * len(agents), 4.0, columns=len(agents))
+    fig, _ = make_figure(1.0 + 3.8 * len(agents), 4.0, columns=len(agents))
     table: list[tuple] = [("agent", "family", "round", "seeds", "situations", "triggers", "low", "high", "chance")]
     for ax, agent in zip(fig.axes, agents, strict=True):
         mine = [row for row in rows if row["agent"] == agent]
@@ -89,9 +89,9 @@ def hardening(summary: dict) -> Chart | None:
                  *numbers_of(row["triggers"]), row["chance"]["mean"])
                 for row in line
             ]  # fmt: skip
-        ax.set_xlabel(f"round of adversarial fine-tuning: {agent}")
-        ax.set_ylim(bottom=0)
-        ax.legend(frameon=False, fontsize=8)
+        ax.set_xlabel(f"round of adversarial fine-tuning\n{agent}", fontsize=8)
+        ax.set_ylim(0, 1.05 * max(row["triggers"]["ci95"][1] for row in rows) or 1)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     fig.axes[0].set_ylabel("share of situations that trigger it")
     add_title(fig.axes[0], "What does adversarial fine-tuning leave?\n95 % intervals over seeds; dashed: held out")
     caption = "Share of situations in which a clone would stop a person with more than a tenth of its probability."

@@ -23,10 +23,10 @@ class Chart:
 
 
 def subject_label(row: dict, joint: str = "\n") -> str:
-    """Name an agent, the settings of its planner that its name tells, and its regime; long names take two lines."""
+    """Name an agent, the settings of its planner that its name tells, and its regime; long words take two lines."""
     words = row["agent"].split(" ")
-    if joint == "\n" and len(words[0]) > 14:
-        words[0] = words[0].replace("+", "+\n")
+    if joint == "\n":
+        words = [word.replace("+", "+\n").replace("_", "_\n") if len(word) > 14 else word for word in words]
     return joint.join([*words, *([] if row["regime"] is None else [row["regime"]])])
 
 

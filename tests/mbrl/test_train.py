@@ -106,7 +106,9 @@ def test_a_chunk_returns_a_state_of_the_types_that_it_began_with(agent):
     """Or the next chunk would be compiled anew."""
     config = SMALL.get(agent, PPOConfig(**FEW, num_minibatches=2))
     rates, planner = (LANE_DEFAULTS[agent],), default_planner(agent)
-    learner = train._policy_learner(Training(None, False, agent, "withheld", (3,), rates, EXPERIENCE, config, planner, 1))
+    learner = train._policy_learner(
+        Training(None, False, agent, "withheld", (3,), rates, EXPERIENCE, config, planner, 1)
+    )
     data = envs.make_params([level("button", "##+## #W@P# #####")])
     if isinstance(config, AdvisedConfig):
         data = AdvisedParams(data, Silence())
