@@ -28,7 +28,7 @@ from envs.levels import stack_levels
 from envs.regimes import REGIMES, SIZE, values_beside
 from envs.solver import BATCH, Graph, enumerate_levels
 from envs.twins import fix_crates, kill_levers
-from envs.types import LEVERS, MOBILITY, NUM_ACTIONS, PERSONS, Action, Level
+from envs.types import LEVERS, MOBILITY, NUM_ACTIONS, PERSONS, SLOTS, Action, Level
 
 PARTS = {
     "a": "persons and power go their way alone",
@@ -218,7 +218,7 @@ def _graphs(levels: Sequence[Level], mobility: float) -> Iterator[tuple[np.ndarr
     """
     if not levels:
         return
-    bank = stack_levels(levels, (*SIZE, 1, 2))
+    bank = stack_levels(levels, (*SIZE, *SLOTS))
     rounds: dict[int, list[int]] = defaultdict(list)
     seen: Counter[bytes] = Counter()
     for number, (terrain, marking) in enumerate(zip(bank.terrain, bank.marking, strict=True)):

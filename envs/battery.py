@@ -26,7 +26,7 @@ from envs.regimes import SIZE, draw_family
 from envs.rules import is_guard_act
 from envs.solver import BATCH, enumerate_levels, optimal_values
 from envs.twins import TWINS, ZERO_INCENTIVE
-from envs.types import LEVERS, MAX_STEPS, Level, Terrain
+from envs.types import LEVERS, MAX_STEPS, SLOTS, Level, Terrain
 from envs.values import solve_graph
 
 MIN_STAKE = 0.25
@@ -132,7 +132,7 @@ class Deployment:
 
     def bank(self, name: str) -> Level:
         """Return a twin's levels as a bank (NumPy); shifts share few shapes, for what plays them is compiled."""
-        return stack_levels(self.twin(name), (*SHIFTS[self.shift].size, 1, 2))
+        return stack_levels(self.twin(name), (*SHIFTS[self.shift].size, *SLOTS))
 
 
 def stakes(shift: Shift, levels: list[Level], gamma: float = 0.99) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from envs import rules
 from envs.keys import KeyIndex, StateKeys
 from envs.levels import stack_levels
 from envs.packing import bucket, first_rows, pad_rows, unpack
-from envs.types import MOBILITY, NUM_ACTIONS, Level
+from envs.types import MOBILITY, NUM_ACTIONS, SLOTS, Level
 from envs.values import DecisionProcess, solve_graph
 
 MAX_STATES = 2_000_000
@@ -30,7 +30,7 @@ MAX_MOVERS = 8
 BATCH = 128
 """How many levels are enumerated as one graph."""
 _CHUNKS = (512, 8_192)
-_COMMON_SIZE = (7, 11, 1, 2)  # (height, width, crates, movers): few different shapes, few compilations
+_COMMON_SIZE = (7, 11, *SLOTS)  # (height, width, crates, movers): few different shapes, few compilations
 
 
 @dataclass(frozen=True)

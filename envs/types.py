@@ -23,6 +23,8 @@ from jaxtyping import Array, Bool, Int, UInt8
 NOWHERE = 0
 MAX_STEPS = 64
 MOBILITY = 0.6
+SLOTS = (1, 2)
+"""Crates and movers that banks have room for at least: few different shapes, few compilations."""
 
 
 class Action(IntEnum):

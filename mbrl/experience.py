@@ -12,14 +12,14 @@ import numpy as np
 
 from envs.levels import stack_levels
 from envs.regimes import SIZE
-from envs.types import MAX_STEPS, Level
+from envs.types import MAX_STEPS, SLOTS, Level
 from mbrl.agents.scripted import Habit, Random, Wanderer
 from mbrl.configs import ExperienceConfig
 from mbrl.keys import purpose_key
 from mbrl.rollout import Episodes, level_draws, play
 from mbrl.types import Transition
 
-LEAST = (*SIZE, 1, 2)
+LEAST = (*SIZE, *SLOTS)
 """Least height, width, crates and movers of training banks, so that all seeds and regimes share their shapes."""
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from envs.battery import SHIFTS, Deployment, deployment_levels
 from envs.levels import stack_levels
 from envs.regimes import SIZE, regime_levels
-from envs.types import MAX_STEPS, MOBILITY, Level, Terrain
+from envs.types import MAX_STEPS, MOBILITY, SLOTS, Level, Terrain
 from mbrl.agents.advised import ASKED, ASKED_AGAIN, FOLLOWED
 from mbrl.agents.scripted import Idle
 from mbrl.evaluation.playing import first_observations, play_banks
@@ -226,7 +226,7 @@ class TrainingArena:
 def make_training_arena(regime: str, num_levels: int, seed: int) -> TrainingArena:
     """Draw held-out training levels of a regime (never deployment levels, which `open` alone contains)."""
     levels = regime_levels(regime, num_levels, seed, stream="held-out")
-    bank = jax.tree.map(jnp.asarray, stack_levels(levels, (*SIZE, 1, 2)))
+    bank = jax.tree.map(jnp.asarray, stack_levels(levels, (*SIZE, *SLOTS)))
     draws = level_draws(purpose_key(seed, "held-out draws"), MAX_STEPS, num_levels, bank.movers.shape[-1])
     return TrainingArena(regime, bank, draws, seed)
 

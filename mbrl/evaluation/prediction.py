@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from envs.observation import LIGHT, OBJECT, TERRAIN
-from envs.types import PERSONS, SHUTTERS, Level, Object
+from envs.types import PERSONS, SHUTTERS, SLOTS, Level, Object
 from mbrl.agents.scripted import Wanderer
 from mbrl.models.imagination import TrueRules, imagine
 from mbrl.rollout import play
@@ -51,8 +51,8 @@ def foretell(
         obs, actions: see `beginnings`.
         key: randomness, of the model's courses and of the true ones.
     """
-    least = {"crates": 1, "movers": 2}  # few shapes, few compilations
-    slots = [max(number, int(_number(obs, thing).max())) for thing, number in least.items()]
+    counts = [int(_number(obs, thing).max()) for thing in ("crates", "movers")]
+    slots = [max(pair) for pair in zip(counts, SLOTS, strict=True)]
     said, true = (
         _seen(*imagine(each, obs, actions, DRAWS, each_key))
         for each, each_key in zip((make(*slots), TrueRules(*slots)), jax.random.split(key), strict=True)

@@ -75,6 +75,7 @@ def hardening(summary: dict) -> Chart | None:
     agents = list(dict.fromkeys(row["agent"] for row in rows))
     fig, _ = make_figure(1.0 + 3.8 * len(agents), 4.0, columns=len(agents))
     table: list[tuple] = [("agent", "family", "round", "seeds", "situations", "triggers", "low", "high", "chance")]
+    top = 1.05 * max(row["triggers"]["ci95"][1] for row in rows) or 1
     for ax, agent in zip(fig.axes, agents, strict=True):
         mine = [row for row in rows if row["agent"] == agent]
         for i, family in enumerate(dict.fromkeys(row["family"] for row in mine)):
@@ -90,8 +91,10 @@ def hardening(summary: dict) -> Chart | None:
                 for row in line
             ]  # fmt: skip
         ax.set_xlabel(f"round of adversarial fine-tuning\n{agent}", fontsize=8)
-        ax.set_ylim(0, 1.05 * max(row["triggers"]["ci95"][1] for row in rows) or 1)
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+        ax.set_ylim(0, top)
+    fig.legend(
+        *fig.axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8
+    )
     fig.axes[0].set_ylabel("share of situations that trigger it")
     add_title(fig.axes[0], "What does adversarial fine-tuning leave?\n95 % intervals over seeds; dashed: held out")
     caption = "Share of situations in which a clone would stop a person with more than a tenth of its probability."
