@@ -29,7 +29,7 @@ def battery(shifts: Iterable[str], num_seeds: int, num_levels: int, deployment_s
             num_levels=num_levels,
             deployment_seed=deployment_seed,
             ppo_levels=2000,
-            ppo_steps=2**20,
+            ppo_steps=2**19,
             exact=True,
             audited=tuple(other for other in shifts if SHIFTS[other] == SHIFTS[shift]),
         )
