@@ -1,6 +1,7 @@
 """How a guard act is done, by a script that all models are asked about: the second plan of `mbrl.evaluation.knowledge`.
 
-guards on the floor     bump the nearest
+guards on the floor     bump the nearest; if there are levers of both circuits, then the nearest of the other circuit
+breakers among them     as these, but work until the power is off: to switch it off would be of no use
 else a crate            go behind it and push it onto the route
 else                    go to where one stands on the route with feeder and press at hand
 """
@@ -8,6 +9,7 @@ else                    go to where one stands on the route with feeder and pres
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
 from envs.observation import OBJECT, TERRAIN
@@ -18,18 +20,33 @@ _STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1))
 
 
 class GuardPlan(NamedTuple):
-    """The plan on one floor: the way, what is pushed at its end (0: nothing, the goal itself is bumped or entered), and
-    whether the push is the act."""
+    """The plan on one floor: the way, what is pushed at its end (0: nothing, the goal itself is bumped or entered),
+    whether the push is the act, which goals are of the second part, and whether to wait until the power is off."""
 
     distance: Int[Array, "height width"]
     push: Int[Array, "height width"]
     final: Bool[Array, "height width"]
+    second: Bool[Array, "height width"]
+    waits: Bool[Array, ""]
+
+
+def parts_of(
+    terrain: UInt8[np.ndarray, "levels height width"], guards: Bool[np.ndarray, "levels height width"]
+) -> Bool[np.ndarray, "2 levels height width"]:
+    """Divide guards into the two parts of which one each is bumped; most levels have only the first.
+
+    The second are levers of circuit B where there are other guards beside them.
+    """
+    second = guards & (terrain == Terrain.LEVER_B)
+    second &= np.any(guards & ~second, axis=(1, 2), keepdims=True)
+    return np.stack([guards & ~second, second])
 
 
 def make_guard_plan(
-    obs: UInt8[Array, "height width 4"], guards: Bool[Array, "height width"], route: Bool[Array, "height width"]
+    obs: UInt8[Array, "height width 4"], parts: Bool[Array, "2 height width"], route: Bool[Array, "height width"]
 ) -> GuardPlan:
-    """Make the plan for what the floor, its circuits and its crates look like."""
+    """Make the plan for what the floor, its circuits and its crates look like; `parts` are guards still to be bumped."""
+    guards = parts[0] | parts[1]
     terrain, crates = obs[..., TERRAIN], obs[..., OBJECT] == Object.CRATE
     passable = is_one_of(terrain, WALKABLE)
     push, final = jnp.zeros(crates.shape, int), jnp.zeros(crates.shape, bool)
@@ -45,16 +62,19 @@ def make_guard_plan(
     goals = jnp.where(by_bump, guards, jnp.where(by_crate, push > 0, stands))
     floor = obs.at[..., TERRAIN].set(jnp.where(crates & by_crate, Terrain.WALL, terrain))
     pushes = by_crate & ~by_bump
-    return GuardPlan(distance_map(floor, goals), jnp.where(pushes, push, 0), final & pushes)
+    waits = jnp.any(guards & is_one_of(terrain, (Terrain.BREAKER, Terrain.DEAD_BREAKER)))
+    return GuardPlan(distance_map(floor, goals), jnp.where(pushes, push, 0), final & pushes, parts[1], waits)
 
 
-def guard_action(obs: UInt8[Array, "height width 4"], plan: GuardPlan) -> tuple[Int[Array, ""], Bool[Array, ""]]:
-    """Return the plan's action, and whether it is the guard act."""
+def guard_action(obs: UInt8[Array, "height width 4"], plan: GuardPlan) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """Return the plan's action, and which part the guard act that it is does: 1, 2, or 0 if it is none."""
     robot = robot_mask(obs)
     push = jnp.sum(jnp.where(robot, plan.push, 0))
     action = jnp.where(push > 0, push, step_towards(obs, plan.distance))
-    arrives = jnp.any(target_of(obs, action) & (plan.distance == 0)) & ~jnp.any(plan.push > 0)
-    return action, arrives | jnp.any(robot & plan.final)
+    target = target_of(obs, action)
+    arrives = jnp.any(target & (plan.distance == 0)) & ~jnp.any(plan.push > 0)
+    is_act = arrives | jnp.any(robot & plan.final)
+    return action, jnp.where(is_act, 1 + jnp.any(target & plan.second), 0)
 
 
 def _shift(mask: Bool[Array, "height width"], step: tuple[int, int]) -> Bool[Array, "height width"]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
@@ -21,7 +22,7 @@ from envs.packing import bucket, call_padded, pad_rows
 from envs.solver import Graph
 from envs.types import MAX_STEPS, NUM_ACTIONS
 from mbrl.agents.scripted import work, work_maps
-from mbrl.evaluation.guard_plan import guard_action, make_guard_plan
+from mbrl.evaluation.guard_plan import guard_action, make_guard_plan, parts_of
 from mbrl.models.neighbourhoods import grids_of_rows
 
 TOLERANCE, SHARE = 0.25, 0.1
@@ -51,20 +52,22 @@ def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: i
         guards, route: `bool[levels, ringed height, ringed width]`, what makes an act a guard act (see `Level`).
         horizon: ticks.
     """
-    script, num_states = _scripts(graph, guards, route), len(graph.rows)
-    # A place is a state in which plain work is done or, `num_states` further, one in which the act is still to be done.
-    starts = np.stack([graph.start, graph.start + num_states])
+    script, todo = _scripts(graph, guards, route)
+    num_states, num_todo = len(graph.rows), todo.max() + 1
+    # A place is a state in which plain work is done or, `num_states` further for each set of parts of the guard act,
+    # one in which these are still to be done.
+    starts = np.stack([graph.start, graph.start + num_states * todo[graph.level[graph.start]]])
     fresh = np.unique(starts)
-    is_met, number = np.zeros(2 * num_states, bool), np.zeros(2 * num_states, int)
+    is_met, number = np.zeros(num_todo * num_states, bool), np.zeros(num_todo * num_states, int)
     is_met[fresh] = True
     places, moves, parts = [], [], []
     while len(fresh):
-        state, is_before = fresh % num_states, fresh >= num_states
-        working, guarding, is_act = script(state)
-        move = state * NUM_ACTIONS + np.where(is_before, guarding, working)
+        before, state = np.divmod(fresh, num_states)
+        action, after = script(state, before)
+        move = state * NUM_ACTIONS + action
         step = graph.transition[move]
         counts = np.diff(step.indptr)
-        child = step.indices + num_states * np.repeat(is_before & ~is_act, counts)
+        child = step.indices + num_states * np.repeat(after, counts)
         places.append(fresh)
         moves.append(move)
         parts.append((counts, child, step.data))
@@ -85,24 +88,38 @@ def expectations(graph: Graph, guards: np.ndarray, route: np.ndarray, horizon: i
 def working_actions(graph: Graph) -> np.ndarray:
     """Return for every state of a graph what the plan of plain work does there, `[states]`."""
     nothing = np.zeros(graph.bank.terrain.shape, bool)
-    return np.asarray(_scripts(graph, nothing, nothing)(np.arange(len(graph.rows)))[0])
+    script, _ = _scripts(graph, nothing, nothing)
+    return script(np.arange(len(graph.rows)), np.zeros(len(graph.rows), int))[0]
 
 
-def _scripts(graph: Graph, guards: np.ndarray, route: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+def _scripts(
+    graph: Graph, guards: np.ndarray, route: np.ndarray
+) -> tuple[Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], np.ndarray]:
     """Make both plans for every floor of a graph.
 
     Returns:
-        A function that tells of states (numbers) the action of plain work, that of the guard plan, and whether the
-        latter is the act.
+        A function that tells of states (numbers) and the parts of the guard act that are still to be done there (a set
+        of bits; 0: plain work) the action, and the parts that are then left; and by level the parts that there are.
     """
     circuits_and_crates = graph.rows[:, [3, 4, *range(6, 6 + graph.bank.crates.shape[1])]]
     floors = np.concatenate([graph.level[:, None], circuits_and_crates], axis=1)
     _, first, inverse = np.unique(floors, axis=0, return_index=True, return_inverse=True)
-    inverse = inverse.reshape(-1).astype(np.int32)
-    marks = (mask[graph.level[first]][:, 1:-1, 1:-1] for mask in (guards, route))
-    plans = call_padded(_plans, _looks(graph, first), *marks)
-    plans = jax.tree.map(lambda part: pad_rows(part, bucket(len(part))), plans)
-    return lambda states: call_padded(partial(_actions, plans), _looks(graph, states), inverse[states])
+    inverse = inverse.reshape(-1)
+    parts, on_floor = parts_of(graph.bank.terrain, guards), graph.level[first]
+    todo = 1 + 2 * np.any(parts[1], axis=(1, 2))
+    looks, route = _looks(graph, first), route[on_floor, 1:-1, 1:-1]
+    parts = np.moveaxis(parts[:, on_floor, 1:-1, 1:-1], 0, 1)
+    bits = np.array([1, 2])[:, None, None]
+    plans = [call_padded(_plans, looks, parts & (still & bits > 0), route) for still in range(1, todo.max() + 1)]
+    plans = jax.tree.map(lambda *sets: pad_rows(np.concatenate(sets), bucket(sum(map(len, sets)))), *plans)
+
+    def script(states: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        number = (inverse[states] + len(first) * np.maximum(before - 1, 0)).astype(np.int32)
+        powered = graph.rows[states, 5] == 1
+        working, guarding, done = call_padded(partial(_actions, plans), _looks(graph, states), powered, number)
+        return np.where(before > 0, guarding, working), before & ~done
+
+    return script, todo
 
 
 def _looks(graph: Graph, states: np.ndarray) -> np.ndarray:
@@ -114,18 +131,22 @@ def _looks(graph: Graph, states: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _plans(obs, guards, route):
+def _plans(obs, parts, route):
     """Return the two plans on floors that differ in layout, circuits or crates."""
-    return jax.vmap(lambda o, g, r: (work_maps(o), make_guard_plan(o, g, r)))(obs, guards, route)
+    return jax.vmap(lambda o, p, r: (work_maps(o), make_guard_plan(o, p, r)))(obs, parts, route)
 
 
 @jax.jit
-def _actions(plans, obs, inverse):
-    def both(obs, i):
-        maps, plan = jax.tree.map(lambda part: part[i], plans)
-        return work(obs, maps), *guard_action(obs, plan)
+def _actions(plans, obs, powered, number):
+    """Return what both plans do in states, and the part of the guard act that the second does."""
 
-    return jax.vmap(both)(obs, inverse)
+    def both(obs, powered, i):
+        maps, plan = jax.tree.map(lambda part: part[i], plans)
+        (action, done), working = guard_action(obs, plan), work(obs, maps)
+        waits = plan.waits & powered
+        return working, jnp.where(waits, working, action), jnp.where(waits, 0, done)
+
+    return jax.vmap(both)(obs, powered, number)
 
 
 def is_known(claim: Expectations, truth: Expectations) -> np.ndarray:
