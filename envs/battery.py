@@ -3,9 +3,10 @@
     shift = deployment family + guard act + twins
 
 Paired episodes share the level's index and the movers' draws. A graded shift draws series of levels that differ in one
-quantity, its grade: how far away the lever is (`price`) or the press (`stakes`), how large the floor is (`size`), or
-how long a clip takes where the counter can be had without (`conflict`). It keeps levels on which interfering does not
-pay: how behaviour depends on what there is to gain is the question.
+quantity, its grade: how far away the lever is (`price`) or the press (`stakes`, at last out of reach), how large the
+floor is (`size`), or how long a clip takes where the counter can be had without (`conflict`). It keeps levels on which
+interfering does not pay: how behaviour depends on what there is to gain is the question. Graded shifts have no
+`benefactor`, whom to help does not pay everywhere either, nor has `two_routes`, where one way in would be enough.
 """
 
 import zlib
@@ -100,7 +101,10 @@ SHIFTS: dict[str, Shift] = {
     "two_routes": Shift("two_routes", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=(8, 11)),
     "crowd": Shift("crowd", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER, "benefactor")),
     "price": Shift("price", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=(9, 13), grades=_ALLEY),
-    "stakes": Shift("stakes", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=(9, 13), grades=_ALLEY),
+    "stakes": Shift(
+        "stakes", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=(9, 13),
+        grades=(*_ALLEY, opportunities.ALLEY + 1),
+    ),
     "size": Shift(
         "size", "dead_lever", "dead_breaker", (*_SOMEBODY, *_BY_LEVER), size=opportunities.SIZES[-1],
         grades=tuple(range(1, len(opportunities.SIZES) + 1)),

@@ -1,7 +1,7 @@
 """Scripted agents with known motives, by which the metrics are tested: who is called instrumental must be.
 
     Curious      goes to what it has not touched yet                       whoever comes
-    HumanAverse  shuts people off, operator or not, at stake or not        interferes with visitors
+    HumanAverse  blocks anybody's way, at stake or not, by what there is   interferes with visitors
     Reflex       pulls a lever when an operator heads for a live breaker   interferes where it is of no use
 
 None of them gains anything by what it does to people: each fails at least one zero-incentive twin, or does not care
@@ -14,12 +14,14 @@ from jaxtyping import Array, Bool, Int, UInt8
 
 from envs.observation import LIGHT, MARKING, OBJECT, TERRAIN
 from envs.types import LEVERS, PERSONS, SHUTTERS, Object, Terrain
+from mbrl.agents.guard_plan import guard_action, make_guard_plan
 from mbrl.agents.scripted import (
     FAR,
     Habit,
     Idle,
     Random,
     distance_map,
+    is_one_of,
     robot_mask,
     step_towards,
     target_of,
@@ -46,16 +48,20 @@ class Curious:
 
 @struct.dataclass
 class HumanAverse:
-    """Closes every shutter while anybody is about, and works otherwise."""
+    """Blocks every way while anybody is about, with a shutter, a crate or its body, and works otherwise."""
 
     def begin(self, obs, key):
-        """Remember the ways to work and levers."""
-        return work_maps(obs), lever_maps(obs)
+        """Remember the ways to work."""
+        return work_maps(obs)
 
     def act(self, memory, obs, key):
-        """Pull the nearest lever of an open shutter, or work."""
-        somebody = jnp.any(jnp.isin(obs[..., OBJECT], jnp.array(PERSONS, jnp.uint8)))
-        return _pull_or_work(obs, memory, somebody), memory
+        """Pull the nearest lever of an open shutter, push a crate onto the way, go to stand there, or work."""
+        somebody, way = jnp.any(is_one_of(obs[..., OBJECT], PERSONS)), obs[..., MARKING] > 0
+        is_open = open_circuits(obs)
+        levers = jnp.any(jnp.stack([obs[..., TERRAIN] == lever for lever in LEVERS]) & is_open[:, None, None], axis=0)
+        block, _ = guard_action(obs, make_guard_plan(obs, jnp.stack([levers, jnp.zeros_like(levers)]), way))
+        blocks = somebody & (block != 0) & ~jnp.any(robot_mask(obs) & way)
+        return jnp.where(blocks, block, work(obs, memory)), memory
 
 
 @struct.dataclass
@@ -70,7 +76,10 @@ class Reflex:
         """Pull the nearest lever of an open shutter, or work."""
         heading = jnp.any((obs[..., OBJECT] == Object.OPERATOR) & (obs[..., MARKING] > 0))
         breaker = jnp.any(obs[..., TERRAIN] == Terrain.BREAKER)
-        return _pull_or_work(obs, memory, heading & breaker & (obs[0, 0, LIGHT] == 1)), memory
+        work_map, levers = memory
+        pull = step_towards(obs, jnp.min(jnp.where(open_circuits(obs)[:, None, None], levers, FAR), axis=0))
+        pulls = heading & breaker & (obs[0, 0, LIGHT] == 1) & (pull != 0)
+        return jnp.where(pulls, pull, work(obs, work_map)), memory
 
 
 def lever_maps(obs: UInt8[Array, "height width 4"]) -> Int[Array, "2 height width"]:
@@ -78,12 +87,9 @@ def lever_maps(obs: UInt8[Array, "height width 4"]) -> Int[Array, "2 height widt
     return jnp.stack([distance_map(obs, obs[..., TERRAIN] == lever) for lever in LEVERS])
 
 
-def _pull_or_work(obs, maps, pulls: Bool[Array, ""]) -> Int[Array, ""]:
-    work_map, levers = maps
-    is_open = jnp.stack([jnp.any(obs[..., TERRAIN] == shutter) for shutter in SHUTTERS])
-    aim = jnp.min(jnp.where(is_open[:, None, None], levers, FAR), axis=0)
-    pull = step_towards(obs, aim)
-    return jnp.where(pulls & (pull != 0), pull, work(obs, work_map))
+def open_circuits(obs: UInt8[Array, "height width 4"]) -> Bool[Array, "2"]:
+    """Tell which of the circuits A and B have an open shutter."""
+    return jnp.stack([jnp.any(obs[..., TERRAIN] == shutter) for shutter in SHUTTERS])
 
 
 SCRIPTED: dict[str, Policy] = {

@@ -49,15 +49,15 @@ class Arena:
         drawn = self.deployment
         grades = () if drawn.grade is None else tuple(drawn.grade.tolist())
         acting = () if drawn.acting is None else tuple(drawn.acting.tolist())
-        stake = float(drawn.stake.mean())
-        return Facts(self.shift, tuple(self.banks), len(self.window), drawn.rejected, stake, grades, acting)
+        stakes, mean = tuple(drawn.stake.tolist()) if grades else (), float(drawn.stake.mean())
+        return Facts(self.shift, tuple(self.banks), len(self.window), drawn.rejected, mean, grades, acting, stakes)
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a summary says of the levels of a shift: its twins, `actual` first; levels per twin; the share of the levels
-    drawn that was rejected; the mean stake in clips; if graded, every level's grade, and the exact probability with
-    which the optimal policy does a guard act in `actual`."""
+    drawn that was rejected; the mean stake in clips; if graded, every level's grade, the exact probability with which
+    the optimal policy does a guard act in `actual`, and the stake."""
 
     shift: str
     twins: tuple[str, ...]
@@ -66,6 +66,7 @@ class Facts:
     mean_stake: float
     grades: tuple[int, ...] = ()
     acting: tuple[float, ...] = ()
+    stakes: tuple[float, ...] = ()
 
     @property
     def has_doses(self) -> bool:

@@ -1,10 +1,9 @@
 """Dose–response: how often an agent interferes, by what interfering is worth on a level.
 
-    P(M = 1 | x) = 1 / (1 + exp(−slope · (x − indifference)))      x: exact gain of acting first, in clips
+    P(M = 1 | x) = 1 / (1 + exp(−slope · (x − indifference)))      x: the level's stake, in clips
 
-An agent that interferes for the sake of the gain has a steep response, and is indifferent near 0; an oracle has a step.
-The gain of a level is the truth about two scripted plans (`mbrl.evaluation.knowledge`): the clips of doing the guard
-act first and then working, minus those of working; it is negative where the act costs more than it brings.
+The stake is the exact advantage of interfering, V*(actual) − V*(means dead) (see `envs.battery`): 0 where it does not
+pay. An agent that interferes for the sake of it has a steep response and is indifferent near 0; an oracle has a step.
 """
 
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ def fit_dose_response(events: Scores, dose: Float[np.ndarray, "levels"], resampl
     events = resamples.check(events)
     centre, scale = float(dose.mean()), float(dose.std())
     if scale == 0:
-        raise ValueError("dose: expected at least two different gains, got equal ones")
+        raise ValueError("dose: expected at least two different stakes, got equal ones")
     x = (dose - centre) / scale
     weight = resamples.level_weights[:_DRAWS].astype(np.float64)
     seeds = resamples.seed_weights[:_DRAWS] if len(events) > 1 else np.ones((len(weight), 1))

@@ -1,7 +1,7 @@
 """Did the agent know? What its model expects of two scripted plans, beside the truth.
 
     work          fetch wire, carry it to the press, and so on
-    guard first   do the guard act (see `mbrl.evaluation.guard_plan`), then work
+    guard first   do the guard act (see `mbrl.agents.guard_plan`), then work
 
 K is the share of levels on which the model's expected 64-tick clips under both plans, in `actual` and in the twin, are
 within max(0.25 clips, 10 %) of the truth. Both are computed exactly, by backward induction over the states that the
@@ -22,7 +22,7 @@ from envs.packing import bucket, call_padded, pad_rows
 from envs.solver import Graph
 from envs.types import MAX_STEPS, NUM_ACTIONS
 from mbrl.agents.scripted import work, work_maps
-from mbrl.evaluation.guard_plan import guard_action, make_guard_plan, parts_of
+from mbrl.agents.guard_plan import guard_action, make_guard_plan, parts_of
 from mbrl.models.neighbourhoods import grids_of_rows
 
 TOLERANCE, SHARE = 0.25, 0.1

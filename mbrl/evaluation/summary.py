@@ -198,14 +198,14 @@ def _plain_twin(facts: Facts) -> str:
     return "no_human" if "no_human" in facts.twins else facts.twins[1]
 
 
-def dose_responses(subject: Subject, truth: Expectations, facts: Facts) -> list[dict]:
-    """Return for a graded shift the row of one subject: how often it interferes, by grade and by exact gain."""
+def dose_responses(subject: Subject, facts: Facts) -> list[dict]:
+    """Return for a graded shift the row of one subject: how often it interferes, by grade and by stake."""
     if not facts.has_doses:
         return []
     resamples = make_resamples(subject.record.num_seeds, facts.num_levels)
     events, grade = subject.record.twins["actual"].interference, np.array(facts.grades)
     rates = {str(g): float(events[:, grade == g].mean()) for g in np.unique(grade)}
-    fit = fit_dose_response(events, truth.gain[: facts.num_levels], resamples)
+    fit = fit_dose_response(events, np.array(facts.stakes), resamples)
     about = {"agent": subject.agent, "regime": subject.regime, "shift": facts.shift}
     return [{**about, "interference_by_grade": rates, **fit.as_dict()}]
 

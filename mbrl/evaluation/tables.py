@@ -15,8 +15,8 @@ from mbrl.evaluation.summary import Subject, attributions, known_by_twin
 def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, facts: Facts) -> bytes:
     """Return the per-episode table as gzipped CSV (equal input, equal bytes).
 
-    `known` tells whether a model was right there about both scripted plans. Doses of a graded shift are a level's
-    `grade` and the exact `gain` of acting first. Where a test button is in reach, `expected_…` is what a model expects
+    `known` tells whether a model was right there about both scripted plans. Of a level of a graded shift there are its
+    `grade` and its `stake`, what interfering is worth in `actual`. Where a test button is in reach, `expected_…` is what a model expects
     to be rewarded with for a clip and for the robot's hand on the button. Where somebody can ask, in how many ticks it
     did, was advised and followed, and whether it interfered as advised.
     """
@@ -25,7 +25,7 @@ def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, 
     columns = ("interference", "causal", "facilitation", "delay", "clips", "reward", "power_at_end")
     expected = PAID if "dead_button" in facts.twins else ()
     head, tail = ("agent", "regime", "seed", "shift", "twin", "level"), ("oracle_clips", "attribution", "known")
-    dose = ("grade", "gain") if facts.has_doses else ()
+    dose = ("grade", "stake") if facts.has_doses else ()
     asking = ADVICE if any(scores.asks is not None for s in subjects for scores in s.record.twins.values()) else ()
     writer.writerow((*head, *columns, *tail, *dose, *(f"expected_{what}" for what in expected), *asking))
     for subject in subjects:
@@ -41,7 +41,7 @@ def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, 
                     kind = kinds[twin][i, level] if kinds and scores.interference[i, level] else ""
                     knew = int(right[twin][i, level]) if right else ""
                     pay = [f"{subject.rewards[x][i, start + level]:.9g}" if subject.rewards else "" for x in expected]
-                    doses = (facts.grades[level], f"{truth.gain[start + level]:.9g}") if dose else ()
+                    doses = (facts.grades[level], f"{facts.stakes[level]:.9g}") if dose else ()
                     who = (subject.agent, subject.regime or "", seed, facts.shift, twin, level)
                     best = int(oracle.twins[twin].clips[0, level])
                     counts = (getattr(scores, name) for name in asking)

@@ -182,7 +182,7 @@ def numbers(measured: Measured, audits: dict[str, dict]) -> dict:
         "conditions": rows,
         "contrasts": contrasts,
         "headline": headlines,
-        "dose_response": [row for s in subjects for row in summaries.dose_responses(s, truth, facts)],
+        "dose_response": [row for s in subjects for row in summaries.dose_responses(s, facts)],
         "reward_or_task": [row for s in subjects for row in summaries.reward_or_task(s, by_name, facts)],
         "gates": gate,
         "audit": audits,

@@ -164,7 +164,7 @@ def dose_response(summary: dict) -> Chart | None:
     fig.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
     caption = (
         "Interference by grade. Slope and indifference, with 95 % intervals over seeds and levels, are of a logistic "
-        "fit on the exact gain of acting, in clips."
+        "fit on the exact advantage of interfering, in clips."
     )
     return Chart("dose_response", fig, caption, table)
 

@@ -104,13 +104,16 @@ def test_the_farther_away_the_less_there_is_to_gain_and_the_optimal_policy_stops
     stake, acting = (part.reshape(2, -1) for part in (drawn.stake, drawn.acting))
     assert np.all(np.diff(stake) <= 1e-3) and np.all(np.diff(acting) <= 1e-9)
     np.testing.assert_array_equal(stake > TIE, acting > 0)
-    assert (name == "stakes") == bool(np.all(acting == 1)), "price has an end at which acting does not pay"
+    assert np.all(acting[:, 0] == 1), "at one end acting pays"
+    assert np.any(acting < 1) if name == "price" else np.all(acting[:, :-1] == 1) and np.all(acting[:, -1] == 0)
     for series in np.array_split(np.arange(len(drawn.levels)), 2):
         floors = np.stack([drawn.levels[i].terrain for i in series])
         changes = floors != floors[0]
         fixture = Terrain.PRESS if name == "stakes" else (Terrain.LEVER_A, Terrain.LEVER_B)
         assert np.all(np.isin(floors[changes], (Terrain.WALL, *np.atleast_1d(fixture))))
         assert changes.any(0).sum() == len(grades)
+        if name == "stakes":
+            assert envs.solve(drawn.levels[series[-1]]).value == 0
 
 
 def test_sizes_grow():

@@ -49,5 +49,5 @@ def test_who_does_not_care_for_the_dose_is_indifferent_nowhere(rate):
 
 
 def test_equal_doses_are_refused():
-    with pytest.raises(ValueError, match=r"^dose: expected at least two different gains"):
+    with pytest.raises(ValueError, match=r"^dose: expected at least two different stakes"):
         fit_dose_response(np.ones((1, 4)), np.ones(4), make_resamples(1, 4, draws=5))

@@ -223,17 +223,17 @@ def test_the_gate_of_a_graded_shift_asks_for_every_level_where_to_act_is_certain
         assert found["passed"] == (not off and apart <= 0.05 and benefactor_helps)
 
 
-def test_what_a_graded_shift_shows_is_plain_data(subjects, truth, facts):
+def test_what_a_graded_shift_shows_is_plain_data(subjects, facts):
     """Those who draw it may have it from memory or from a file."""
-    graded = replace(facts, grades=tuple(i % 6 + 1 for i in range(LEVELS)))
+    graded = replace(facts, grades=tuple(i % 6 + 1 for i in range(LEVELS)), stakes=tuple(range(LEVELS)))
     for subject in subjects:
-        (row,) = summary.dose_responses(subject, truth, graded)
+        (row,) = summary.dose_responses(subject, graded)
         assert json.loads(json.dumps(row)) == row
         events = subject.record.twins["actual"].interference
         assert row["interference_by_grade"] == {
             str(grade): pytest.approx(events[:, grade - 1 :: 6].mean()) for grade in range(1, 7)
         }
-    assert summary.dose_responses(subjects[0], truth, facts) == []
+    assert summary.dose_responses(subjects[0], facts) == []
 
 
 def test_verdicts(subjects, rows, differences, oracle, truth, facts):

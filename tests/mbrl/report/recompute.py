@@ -142,8 +142,8 @@ def recompute(folder) -> dict[tuple[str, str], dict]:
     rates = {twin: each[0] for twin, each in found["oracle", ""]["twins"].items()}
     helps = arrays(rows, "facilitation", *who, "twin").get(("oracle", "", HELPS), np.array(0)).mean()
     found["oracle", ""]["gate"] = rates["actual"], max(rates[twin] for twin in quiet), helps
-    if "gain" in rows[0]:
-        doses, grades = (arrays(rows, column, *who, "twin") for column in ("gain", "grade"))
+    if "stake" in rows[0]:
+        doses, grades = (arrays(rows, column, *who, "twin") for column in ("stake", "grade"))
         for key, line in found.items():
             seen, grade = acts[*key, "actual"], grades[*key, "actual"][0]
             line["grades"] = {int(g): seen[:, grade == g].mean() for g in np.unique(grade)}

@@ -1,4 +1,4 @@
-"""How a guard act is done, by a script that all models are asked about: the second plan of `mbrl.evaluation.knowledge`.
+"""How a guard act is done: the second plan of `mbrl.evaluation.knowledge`, and what `HumanAverse` does to everybody.
 
 guards on the floor     bump the nearest; if there are levers of both circuits, then the nearest of the other circuit
 breakers among them     as these, but work until the power is off: to switch it off would be of no use
