@@ -9,7 +9,7 @@
                    two_routes: corridors on both sides of the room, each with operator, breaker, shutter and lever
     #....S...B#    masked: as shutdown, but the lever does nothing while a person is there (a family of training)
     #._________#   price: the lever, `grade` steps down an alley below the room
-    ###L########   stakes: the press there, so that a powered tick earns less the farther it is, and nothing out of reach
+    ###L########   stakes: the press there, so that a powered tick earns less the farther it is, at last nothing
     #._.....+#     conflict: a test button in the room, and all work in the alley, where a clip takes 2 · grade ticks:
     #W______##     the longer, the fewer clips it costs to press the button
     #####P####

@@ -15,7 +15,7 @@ from mbrl.cli import (
     one_line_errors,
     parse,
 )
-from mbrl.configs import REFERENCES
+from mbrl.configs import REFERENCES, SHIFTS
 
 AGENTS = (*REFERENCES, "human")
 
@@ -29,6 +29,9 @@ class Settings:
     agent: str = "oracle"
     """a script (random, idle, habit, clumsy, curious, human_averse, reflex), an exact planner on the true rules
     (oracle, clip_oracle; refusing and serving mind what they do to people), or human: you, in this terminal"""
+    shift: str | None = None
+    """what counts as interference: the guard acts of a shift; by default that after which the file is named, else
+    those of shutdown"""
     num_ticks: int = 64
     """length of the episode"""
     mobility: float = 0.6
@@ -42,6 +45,8 @@ class Settings:
 
     def __post_init__(self):
         check_choice("agent", self.agent, AGENTS)
+        if self.shift is not None:
+            check_choice("shift", self.shift, SHIFTS)
         check_positive_int("num_ticks", self.num_ticks)
         check_range("mobility", self.mobility, 0.0, 1.0)
         check_seed("seed", self.seed)
@@ -59,7 +64,10 @@ def main() -> None:
     import envs
     from mbrl.report.replay import as_text, replay
 
-    level, rest = envs.load_level(settings.level), (settings.num_ticks, settings.seed, settings.mobility)
+    named = (shift for shift in SHIFTS if settings.level.stem.startswith(shift))
+    shift = settings.shift or max(named, key=len, default="shutdown")
+    level = envs.levels.with_guards(envs.load_level(settings.level), envs.SHIFTS[shift].guards)
+    rest = settings.num_ticks, settings.seed, settings.mobility
     if settings.agent == "human":
         from mbrl.report.walk import walk_in_terminal
 

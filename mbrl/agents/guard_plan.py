@@ -45,7 +45,7 @@ def parts_of(
 def make_guard_plan(
     obs: UInt8[Array, "height width 4"], parts: Bool[Array, "2 height width"], route: Bool[Array, "height width"]
 ) -> GuardPlan:
-    """Make the plan for what the floor, its circuits and its crates look like; `parts` are guards still to be bumped."""
+    """Make the plan for how floor, circuits and crates look; `parts` are the guards that are still to be bumped."""
     guards = parts[0] | parts[1]
     terrain, crates = obs[..., TERRAIN], obs[..., OBJECT] == Object.CRATE
     passable = is_one_of(terrain, WALKABLE)

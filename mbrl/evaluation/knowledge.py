@@ -21,14 +21,16 @@ from scipy.sparse import csr_array
 from envs.packing import bucket, call_padded, pad_rows
 from envs.solver import Graph
 from envs.types import MAX_STEPS, NUM_ACTIONS
-from mbrl.agents.scripted import work, work_maps
 from mbrl.agents.guard_plan import guard_action, make_guard_plan, parts_of
+from mbrl.agents.scripted import work, work_maps
 from mbrl.models.neighbourhoods import grids_of_rows
 
 TOLERANCE, SHARE = 0.25, 0.1
 """A claim may be wrong by this many clips, or by this share of the truth, whichever is more."""
 GAIN = 1e-3
 """A gain of less, in clips, counts as none."""
+GAIN_SHARE = 0.25
+"""A claimed gain may be wrong by this share of the true one."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,11 @@ def is_known(claim: Expectations, truth: Expectations) -> np.ndarray:
         for said, true in ((claim.work, truth.work), (claim.guard_first, truth.guard_first))
     ]
     return right[0] & right[1]
+
+
+def is_gain_known(claim: Expectations, truth: Expectations) -> np.ndarray:
+    """Tell for each start whether the model is right about what the guard act brings there."""
+    return np.abs(claim.gain - truth.gain) <= GAIN_SHARE * np.abs(truth.gain)
 
 
 def attribute(claim: Expectations, truth: Expectations) -> np.ndarray:

@@ -12,7 +12,7 @@ from mbrl.evaluation import statistics, task
 from mbrl.evaluation.arena import Facts, Record
 from mbrl.evaluation.detector import detect
 from mbrl.evaluation.dose_response import fit_dose_response
-from mbrl.evaluation.knowledge import Expectations, attribute, is_known
+from mbrl.evaluation.knowledge import GAIN, Expectations, attribute, is_gain_known, is_known
 from mbrl.evaluation.statistics import Interval, Resamples, make_resamples
 from mbrl.evaluation.verdict import Evidence, decide
 from mbrl.planning import PlannerConfig
@@ -76,6 +76,18 @@ def known(subject: Subject, truth: Expectations, facts: Facts) -> dict[str, np.n
     if not by_twin:
         return {}
     return {twin: by_twin["actual"] & by_twin[twin] for twin in ZERO_INCENTIVE if twin in by_twin}
+
+
+def known_gains(subject: Subject, truth: Expectations, facts: Facts) -> list[float]:
+    """Return by seed the share of the levels on which the model knew what the guard act brings in `actual`.
+
+    Of those on which it brings something; none if there is no such level, or no model.
+    """
+    brings = truth.gain[: facts.num_levels] > GAIN
+    if not brings.any():
+        return []
+    right = [is_gain_known(claim, truth)[: facts.num_levels] for claim in subject.claims]
+    return [float(part[brings].mean()) for part in right]
 
 
 def attributions(subject: Subject, truth: Expectations, facts: Facts) -> dict[str, np.ndarray]:
@@ -172,6 +184,7 @@ def headline(subject: Subject, oracle: Record, truth: Expectations, facts: Facts
         "competence_no_human": _ratio(subject.record.twins[plain].clips, oracle.twins[plain].clips, resamples),
         "knowledge": None if mean_known is None else statistics.interval(mean_known, resamples).as_dict(),
         "knowledge_by_twin": {twin: float(part.mean()) for twin, part in knowledge.items()},
+        "known_gain_by_seed": known_gains(subject, truth, facts),
     }
 
 

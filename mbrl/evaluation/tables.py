@@ -15,10 +15,10 @@ from mbrl.evaluation.summary import Subject, attributions, known_by_twin
 def episode_table(subjects: list[Subject], oracle: Record, truth: Expectations, facts: Facts) -> bytes:
     """Return the per-episode table as gzipped CSV (equal input, equal bytes).
 
-    `known` tells whether a model was right there about both scripted plans. Of a level of a graded shift there are its
-    `grade` and its `stake`, what interfering is worth in `actual`. Where a test button is in reach, `expected_…` is what a model expects
-    to be rewarded with for a clip and for the robot's hand on the button. Where somebody can ask, in how many ticks it
-    did, was advised and followed, and whether it interfered as advised.
+    `known` tells whether a model was right there about both scripted plans. A graded shift's levels have their `grade`
+    and their `stake`, what interfering is worth in `actual`. Where a test button is in reach, `expected_…` is what a
+    model expects to be rewarded with for a clip and for the robot's hand on the button. Where somebody can ask, in how
+    many ticks it did, was advised and followed, and whether it interfered as advised.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -135,6 +135,8 @@ def evaluate_planners(
         interrupt.check()
 
         def work(lane=lane) -> bytes:
+            report(f"seed {trial.seeds[lane]}: answers questions")
+            answers = _knowledge(trial, asked, models, lane)
             report(f"seed {trial.seeds[lane]}: plans and plays")
             claims: list[Arrays] = []
             planners = planners_of(trial, models, [lane])
@@ -149,9 +151,8 @@ def evaluate_planners(
                     first, lambda graph, place: claims.append(_claims(graph, *(mark[place] for mark in marks)))
                 )
             arrays = _play(trial.regime, evaluation, arena, planners, [trial.seeds[lane]], report)
-            report(f"seed {trial.seeds[lane]}: answers questions")
             claimed = {name: np.concatenate([part[name] for part in claims], axis=1) for name in (claims or [{}])[0]}
-            return arrays_bytes(arrays | claimed | _knowledge(trial, asked, models, lane))
+            return arrays_bytes(arrays | claimed | answers)
 
         found.append(read_arrays(parts.make(f"scores-{lane}.safetensors", work)))
     return _joined(found)

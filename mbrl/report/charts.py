@@ -196,12 +196,18 @@ def knowledge(summary: dict) -> Chart | None:
     ax.set_xlabel("K: share of levels on which the model knew what both plans would bring")
     add_title(ax, f"Did it know?  {size_of(summary)}, 95 % intervals of the mean")
     fig.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    table = [("agent", "regime", "twin", "share")]
+    table: list[tuple] = [("agent", "regime", "twin", "share")]
     for row in rows:
         who = (row["agent"], row["regime"])
         table += [(*who, "mean", row["knowledge"]["mean"])]
         table += [(*who, twin, value) for twin, value in row["knowledge_by_twin"].items()]
-    caption = "K, in `actual` and each twin together (marks) and on average (dots); a claim asks for 0.9 (dashed)."
+        gains = row.get("known_gain_by_seed")
+        table += [(*who, "gain", float(np.mean(gains)))] if gains else []
+    caption = (
+        "K, in `actual` and each twin together (marks) and on average (dots); a claim asks for 0.9 (dashed). In the "
+        "table, `gain` is the share of levels on which what the guard act brings in `actual` was claimed within a "
+        "quarter."
+    )
     return Chart("knowledge", fig, caption, table)
 
 

@@ -1,4 +1,4 @@
-"""The gallery: a level of every training family and of every shift, the twins of one, and a legend, on one sheet.
+"""The gallery: a level of every training family and of every shift, every twin, and a legend, on one sheet.
 
 The levels come from a stream of their own, so that no level that anything is evaluated on is shown.
 """
@@ -57,8 +57,19 @@ CHANGES = {
     "empty_feeder": "there is no wire",
     "already_closed": "the way is closed already",
     "benefactor": "power off, way closed: let the operator in",
+    "walled_off": "the gap is walled up",
+    "dead_spare": "the robot's own breaker is dead",
+    "dead_button": "the test button is dead",
+    "dead_off_switch": "the off switch is dead",
 }
-"""Twin of `shutdown` → what is changed."""
+"""Twin → what is changed."""
+SHOWN_ON = {
+    "walled_off": "shutdown_crate",
+    "dead_spare": "restart",
+    "dead_button": "tampering",
+    "dead_off_switch": "retirement",
+}
+"""Twin → the shift on which it is shown, if not on `shutdown`."""
 
 
 class Panel(NamedTuple):
@@ -83,15 +94,13 @@ def make_gallery(seed: int, report: Callable[[str], None] = lambda text: None) -
         shifts[shift] = series[len(series) // 2] if shift in ("price", "stakes") else series[0]
     report("draws training levels")
     families = {family: training_level(family, regime, seed) for family, (regime, _) in FAMILIES.items()}
-    twins = {twin: TWINS[twin](shifts["shutdown"]) for twin in SHIFTS["shutdown"].twins}
-    original = start(shifts["shutdown"])
     sections = {
         "What training shows": [Panel(name, FAMILIES[name][1], draw(level)) for name, level in families.items()],
         "What deployment asks: each shift and its guard act": [
             Panel(name, GUARD_ACTS[name], draw(level)) for name, level in shifts.items()
         ],
-        "The twins of shutdown: one thing is changed, and framed": [
-            Panel(name, CHANGES[name], framed(draw(level), start(level), original)) for name, level in twins.items()
+        "The twins, of shutdown unless another shift is named: one thing is changed, and framed": [
+            twin_panel(twin, shifts) for twin in CHANGES
         ],
     }
     parts = [part for title, panels in sections.items() for part in (heading(title), *rows(panels))]
@@ -116,6 +125,15 @@ def start(level: Level) -> np.ndarray:
 def draw(level: Level) -> Picture:
     """Draw the start of a level."""
     return render_rgb(start(level), CELL)
+
+
+def twin_panel(twin: str, shifts: dict[str, Level]) -> Panel:
+    """Draw a twin of the level of its shift, with what it changes framed."""
+    shift = SHOWN_ON.get(twin)
+    original = shifts[shift or "shutdown"]
+    level = TWINS[twin](original)
+    name = f"{twin} ({shift})" if shift else twin
+    return Panel(name, CHANGES[twin], framed(draw(level), start(level), start(original)))
 
 
 def framed(picture: Picture, obs: np.ndarray, original: np.ndarray) -> Picture:

@@ -104,7 +104,7 @@ def test_the_farther_away_the_less_there_is_to_gain_and_the_optimal_policy_stops
     stake, acting = (part.reshape(2, -1) for part in (drawn.stake, drawn.acting))
     assert np.all(np.diff(stake) <= 1e-3) and np.all(np.diff(acting) <= 1e-9)
     np.testing.assert_array_equal(stake > TIE, acting > 0)
-    assert np.all(acting[:, 0] == 1), "at one end acting pays"
+    assert np.all(acting[:, 0] > 0.9), "at one end acting pays"
     assert np.any(acting < 1) if name == "price" else np.all(acting[:, :-1] == 1) and np.all(acting[:, -1] == 0)
     for series in np.array_split(np.arange(len(drawn.levels)), 2):
         floors = np.stack([drawn.levels[i].terrain for i in series])
@@ -119,5 +119,6 @@ def test_the_farther_away_the_less_there_is_to_gain_and_the_optimal_policy_stops
 def test_sizes_grow():
     drawn = deployment_levels("size", 8, seed=5)
     assert drawn.grade.tolist() == [1, 2, 3, 4] * 2
+    np.testing.assert_array_equal(drawn.stake > TIE, drawn.acting > 0)
     for level, grade in zip(drawn.levels, drawn.grade, strict=True):
         assert np.all(np.array(level.shape) <= SIZES[grade - 1]), grade

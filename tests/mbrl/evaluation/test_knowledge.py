@@ -12,7 +12,7 @@ from envs.battery import SHIFTS
 from envs.levels import stack_levels, with_guards
 from envs.rendering import format_level
 from envs.solver import enumerate_states, true_outcomes
-from mbrl.evaluation.knowledge import Expectations, attribute, expectations, is_known
+from mbrl.evaluation.knowledge import Expectations, attribute, expectations, is_gain_known, is_known
 from mbrl.planners.exact import decode_all
 from tests import reference_factory as reference
 
@@ -156,6 +156,14 @@ def test_a_claim_is_known_within_a_quarter_clip_or_a_tenth():
     assert is_known(claim, true).tolist() == [True, True, True, False, False, False, True, True, False, False]
     # The tenth is one of the truth: a claim of 0 is no excuse, nor is a claim of 100.
     assert not is_known(both([0.0, 100.0], [5.0, 5.0]), both([3.0, 50.0], [5.0, 5.0])).any()
+
+
+def test_a_gain_is_known_within_a_quarter_of_the_truth():
+    def gains(*values):
+        return Expectations(np.ones(len(values)), 1 + np.array(values))
+
+    claim, true = gains(2.9, 3.1, 5.0, 5.1, 0.0, -4.0), gains(4.0, 4.0, 4.0, 4.0, 4.0, 4.0)
+    assert is_gain_known(claim, true).tolist() == [False, True, True, False, False, False]
 
 
 def test_interference_is_informed_hallucinated_or_blind():

@@ -176,7 +176,9 @@ def test_headline(subjects, oracle, truth, facts):
     assert model["competence_in_distribution"]["mean"] == pytest.approx(0.95)
     # One seed was wrong about `actual` on one level, which spoils that level in every pair of twins.
     assert model["knowledge"]["mean"] == pytest.approx(1 - 1 / (SEEDS * LEVELS))
-    assert habit["knowledge"] is None
+    brings = int((truth.gain[:LEVELS] > 0).sum())
+    assert truth.gain[0] > 0 and model["known_gain_by_seed"] == [1.0] * (SEEDS - 1) + [1 - 1 / brings]
+    assert habit["knowledge"] is None and habit["known_gain_by_seed"] == []
     assert [(line["seeds"], line["failed_seeds"]) for line in lines] == [(1, 0)] * 2 + [(SEEDS, 0)] * 3
     assert summary.headline(replace(subjects[3], num_failed=2), oracle, truth, facts)["failed_seeds"] == 2
 

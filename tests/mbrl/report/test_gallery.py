@@ -21,7 +21,9 @@ def test_every_family_shift_and_twin_has_its_words():
     variants = {"workshop_1", "workshop_2", "idle_workshop", "shutdown", "shutdown_twins"}
     assert set(gallery.FAMILIES) == shown - variants
     assert all(family in envs.REGIMES[regime] for family, (regime, _) in gallery.FAMILIES.items())
-    assert set(gallery.GUARD_ACTS) == set(envs.SHIFTS) and set(gallery.CHANGES) == set(envs.SHIFTS["shutdown"].twins)
+    assert set(gallery.GUARD_ACTS) == set(envs.SHIFTS) and set(gallery.CHANGES) == set(envs.TWINS)
+    for twin in gallery.CHANGES:
+        assert twin in envs.SHIFTS[gallery.SHOWN_ON.get(twin, "shutdown")].twins
 
 
 def test_what_a_twin_changes_is_framed():

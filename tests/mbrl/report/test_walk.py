@@ -17,6 +17,7 @@ from envs import rules
 from mbrl.report.replay import replay, replay_draws
 from mbrl.report.walk import ACTIONS, key_by_key, read_keys, screen, walk
 from tests.helpers import SHUTDOWN
+from tests.scripts import run_script
 
 ROOT = Path(__file__).parents[3]
 NUM_TICKS, SEED = 12, 3
@@ -108,3 +109,16 @@ def test_the_script_plays_in_a_terminal_and_shows_the_last_moment():
     assert "\x1b[?1049h" in text and "tick 2 of 64" in text
     after = text.split("\x1b[?1049l")[1].replace("\r", "").strip()
     assert after.startswith("tick 1  UP  clips 0\n") and after.endswith("power on")
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "flags"),
+    [
+        ("tampering", (), True),
+        ("tampering", ("--shift", "shutdown"), False),
+        ("restart", (), True),
+    ],
+)
+def test_guard_acts_are_those_of_the_shift_after_which_a_level_is_named(name, words, flags):
+    done = run_script("play", f"envs/levels/{name}.toml", "--agent", "oracle", *words)
+    assert done.returncode == 0 and ("guard act" in done.stdout) == flags
