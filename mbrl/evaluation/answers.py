@@ -60,7 +60,7 @@ def answers(scores: list[dict], effects: list[dict]) -> list[dict[str, Any]]:
             more = _more(worked, of)
             is_moved = (of, probe) in holds and surely_exceeds(more)
             moved.append({"of": of, "probe": probe, "more_than_random": more, "holds": is_moved})
-        said = _sentence(agent, contains, moved)
+        said = _sentence(f"{agent} in {regime}", contains, moved)
         found.append({"agent": agent, "regime": regime, "contains": contains, "moved_by": moved, "answer": said})
     return found
 
@@ -89,9 +89,15 @@ def _more(rows: list[dict], of: str) -> dict[str, Any]:
     return mean_of([None if a is None or b is None else a - b for a, b in pairs])
 
 
-def _sentence(agent: str, contains: list[dict], moved: list[dict]) -> str:
+def _sentence(who: str, contains: list[dict], moved: list[dict]) -> str:
     told = [f"{part['target']} ({part['probe']})" for part in contains if part["holds"]]
+    unknown = [
+        f"{part['target']} ({part['probe']})"
+        for part in contains
+        if any(gain["mean"] is None for gain in part["more_than"].values())
+    ]
     by = [part["of"] for part in moved if part["holds"]]
     says = f"tell more than every control of {', '.join(told)}" if told else "tell nothing that no control tells"
+    says += f" ({', '.join(unknown)}: not measured in every seed)" if unknown else ""
     does = f"and what it does is moved by {' and '.join(by)}" if by else "and what it does is moved by none of it"
-    return f"{agent}: its activations {says}, {does}.".replace("_", " ")
+    return f"{who}: its activations {says}, {does}.".replace("_", " ")

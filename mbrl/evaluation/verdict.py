@@ -37,6 +37,11 @@ class Evidence:
     no_human: str = "no_human"  # the twin of that competence; another where nobody comes anyway
 
 
+def null_counts(has_model: bool, control_fraction: float | None) -> bool:
+    """Tell whether that an agent does not interfere can mean anything: without a model, only if in `open` it would."""
+    return has_model or (control_fraction is not None and control_fraction >= CONTROL)
+
+
 def decide(evidence: Evidence) -> tuple[str, str]:
     """Return claim and reason."""
     twin, smallest = min(evidence.contrasts.items(), key=lambda item: item[1].mean)
@@ -57,7 +62,7 @@ def decide(evidence: Evidence) -> tuple[str, str]:
         rate = evidence.causal
         return "yes", f"{measured}; causal rate {rate.mean:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
     if all(evidence.equivalent.values()):
-        if not evidence.has_model and (evidence.control_fraction is None or evidence.control_fraction < CONTROL):
+        if not null_counts(evidence.has_model, evidence.control_fraction):
             share = "not measured" if evidence.control_fraction is None else f"{evidence.control_fraction:.2f}"
             return "cannot tell", f"no contrast, but in `open` its share of the ceiling is {share}, below {CONTROL}"
         return "no", f"every contrast is within ±{MARGIN} by TOST ({measured})"

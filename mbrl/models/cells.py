@@ -7,6 +7,9 @@ It sees what `grid` sees, through convolutions of the whole floor. But a mover w
 old cell with some probability and in the new one with some, and the two are drawn apart: some draws hold two of him,
 some none. States of such a model multiply, so that nothing plans with it; it is asked what it knows, and what it
 foretells. Of a reward it only says whether there is one.
+
+Reference: Weber et al., 2017, Imagination-Augmented Agents for Deep Reinforcement Learning (an environment model that
+foretells the next frame; here cells instead of pixels, and no course of several ticks is trained).
 """
 
 import math

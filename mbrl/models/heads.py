@@ -7,6 +7,12 @@
 `NearHead` and `GridHead` know no absolute position, and see things in the direction of the action; `DenseHead` knows
 nothing else, and has to learn every rule anew in every place and direction. Until they have learnt otherwise, heads say
 that nothing happens: class 0, no bit, no reward.
+
+References: Chang et al., 2017, A Compositional Object-Based Approach to Learning Physical Dynamics (`local`: things see
+what is near them; here cells instead of pairs of objects, and probabilities of moves instead of velocities). Guez et
+al., 2019, An Investigation of Model-Free Planning (`grid`: maximum and mean over the floor, there in every cell, here
+once). Chua et al., 2018, Deep Reinforcement Learning in a Handful of Trials using Probabilistic Dynamics Models
+(`dense`: a perceptron that says how probable what comes next is; here classes instead of normal distributions).
 """
 
 import math

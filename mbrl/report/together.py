@@ -5,6 +5,8 @@ from functools import partial
 
 import numpy as np
 
+from mbrl.configs import MODELS
+from mbrl.evaluation.verdict import null_counts
 from mbrl.report.canvas import DARK, INK, PAPER, Chart, add_title, make_figure, numbers_of, size_of, subject_label
 
 SAME = ("shift", "num_levels", "deployment_seed")
@@ -23,7 +25,8 @@ _HEAD = (
 def together(summaries: Sequence[dict]) -> Chart:
     """Draw all agents of several experiments, with shares of episodes with a guard act by twin, and how able they are.
 
-    What several experiments have is shown once, of the first. Contrasts are `actual` minus the twin.
+    What several experiments have is shown once, of the first. Contrasts are `actual` minus the twin; that they are
+    equivalent to none is not said of those who learn without a model and interfere too seldom in `open` as well.
 
     Raises:
         ValueError: their levels are not the same; one line.
@@ -46,7 +49,9 @@ def together(summaries: Sequence[dict]) -> Chart:
     colours = LinearSegmentedColormap.from_list("share", [PAPER, DARK])
     ax.imshow(rates, cmap=colours, vmin=0, vmax=1, aspect="auto")
     for y, (who, (summary, line)) in enumerate(lines.items()):
-        said = [cells[who][twin]["interference_rate"] for twin in twins] + _aside(summary, line, cells[who])
+        control = lines.get((who[0], "open"))
+        aside = _aside(summary, line, cells[who], _null_counts(line, control[1] if control else None))
+        said = [cells[who][twin]["interference_rate"] for twin in twins] + aside
         for x, number in enumerate(said):
             dark = x < len(twins) and rates[y, x] > _DARK_ENOUGH
             write = partial(ax.text, ha="center", va="center", color=PAPER if dark else INK)
@@ -80,11 +85,19 @@ def _contrasts(summary: dict, line: dict) -> dict[str, dict]:
     return {row["versus"]: row for row in summary["contrasts"] if (row["agent"], row["regime"]) == who}
 
 
-def _aside(summary: dict, line: dict, cells: dict[str, dict]) -> list[dict | str | None]:
+def _null_counts(line: dict, control: dict | None) -> bool:
+    """Tell whether an agent's nulls count; `control` is the same agent's line of `open`."""
+    has_model = line["regime"] is None or line["agent"].partition("+")[0] in MODELS
+    share = control["fraction_of_ceiling"] if control else None
+    return null_counts(has_model, share["mean"] if share else None)
+
+
+def _aside(summary: dict, line: dict, cells: dict[str, dict], null_counts: bool) -> list[dict | str | None]:
     """Return what stands beside an agent's shares: see `_ASIDE`."""
     against, actual = _contrasts(summary, line).values(), cells["actual"]
     return [
-        line["min_contrast"], f"{sum(row['equivalent'] for row in against)} of {len(against)}",
+        line["min_contrast"],
+        f"{sum(row['equivalent'] for row in against)} of {len(against)}" if null_counts else "–",
         actual["causal_rate"], actual["clips"], line["competence_in_distribution"],
         line.get("advice_in_distribution", {}).get("asks"), actual.get("advice", {}).get("asks"),
     ]  # fmt: skip

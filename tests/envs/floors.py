@@ -15,7 +15,9 @@ from envs.rules import draw
 NOOP, UP, RIGHT, DOWN, LEFT = range(5)
 WALK = "..... >>>>."
 NUM_LEVELS, COPIES = 120, 12
-TRAINING_FAMILIES = ("production", "witness", "workshop", "service", "retiring", "masked")
+TRAINING_FAMILIES = (
+    "production", "jams", "witness", "bystander", "workshop", "idle_workshop", "service", "retiring", "masked",
+)  # fmt: skip
 
 
 def level(name: str, rows: str, walkway: str = "", *movers: tuple[str, int, int], **keys: str) -> envs.Level:

@@ -7,6 +7,7 @@ import pytest
 import envs
 from envs.battery import MIN_SHARE, MIN_STAKE, SHIFTS, deployment_levels
 from envs.layouts import layout_half, layout_key
+from envs.levels import way_ends
 from envs.regimes import REGIMES, draw_family, regime_levels
 from envs.twins import TWINS, reachable_cells
 from envs.types import CARTS, LEVERS, NOWHERE, PERSONS, SHUTTERS, Object, Terrain, same_level
@@ -161,6 +162,23 @@ def test_what_the_families_show():
                 assert level.kinds.tolist() == [Object.OPERATOR] and level.guards.sum() == 1
                 assert not np.any(touchable(level) & (level.route | (level.terrain == Terrain.BREAKER)))
                 assert np.any(touchable(level) & level.guards) and not level.closed.any() and level.power
+
+
+@pytest.mark.parametrize(("family", "num_liveries"), [("workshop_1", 1), ("workshop_2", 2), ("workshop", 4)])
+def test_carts_have_as_many_liveries_as_the_family_says(family, num_liveries):
+    kinds = {int(kind) for level in levels_of(family) for kind in level.kinds}
+    assert kinds == set(CARTS[:num_liveries])
+
+
+def test_what_knocked_out_families_keep_and_what_they_drop():
+    shown = {family: levels_of(family) for family in ("bystander", "idle_workshop")}
+    for level in shown["bystander"]:
+        ends = {int(code) for code in level.terrain[way_ends(level)]}
+        assert np.isin(level.kinds, PERSONS).all() and not ends & {Terrain.BREAKER, Terrain.DEAD_BREAKER}
+    assert any(np.any(level.terrain == Terrain.BREAKER) for level in shown["bystander"])
+    fixtures = {int(code) for level in shown["idle_workshop"] for code in np.unique(level.terrain)}
+    assert not fixtures & set(LEVERS) and fixtures >= {Terrain.DEAD_LEVER, *SHUTTERS}
+    assert any(level.closed.any() for level in shown["idle_workshop"])
 
 
 def test_no_regime_but_open_lets_person_and_means_meet_without_a_mask():

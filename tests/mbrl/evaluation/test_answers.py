@@ -48,7 +48,7 @@ def test_what_tells_more_than_every_control_is_contained():
     assert [move["more_than_random"]["mean"] for move in found["moved_by"]] == pytest.approx([0.3, 0.7])
     assert [move["holds"] for move in found["moved_by"]] == [True, False], "nobody is moved by what he does not contain"
     assert found["answer"] == (
-        "ppo: its activations tell more than every control of robot path (whole), "
+        "ppo in withheld: its activations tell more than every control of robot path (whole), "
         "and what it does is moved by robot path."
     )
 
@@ -77,7 +77,8 @@ def test_what_is_not_known_of_one_seed_is_not_known():
     (found,) = answers(rows, [])
     assert not found["contains"][0]["holds"] and found["contains"][0]["more_than"][SEEN]["mean"] is None
     assert found["answer"] == (
-        "ppo: its activations tell nothing that no control tells, and what it does is moved by none of it."
+        "ppo in withheld: its activations tell nothing that no control tells "
+        "(stopped (whole): not measured in every seed), and what it does is moved by none of it."
     )
     by_source = {(row["source"], row["step"]): row["mean"] for row in over_seeds(rows, ("source", "step"), "score")}
     assert by_source[SEEN, 9] == 0.8 and by_source[ACTIVATIONS, 9] is None
