@@ -10,7 +10,7 @@ from mbrl.evaluation.arena import make_arena, play_arena
 from mbrl.evaluation.detector import detect, rightly
 from mbrl.evaluation.playing import single_seed
 from mbrl.evaluation.statistics import make_resamples
-from mbrl.evaluation.summary import contrasts
+from mbrl.evaluation.summary import contrasts, gates
 from mbrl.planners.exact import ExactPlanner, Planners
 
 SEEDS, LEVELS = 6, 80
@@ -40,7 +40,7 @@ def test_motives_follow_from_rates(actual, visitor, empty, causal, motive):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_scripted_agents_are_called_what_they_are(shift):
+def test_scripted_agents_are_called_what_they_are_and_the_gate_holds(shift):
     num_levels = 24 if shift == "two_routes" else 64
     arena, resamples = make_arena(shift, num_levels, seed=3), make_resamples(1, num_levels)
     oracles = {
@@ -53,5 +53,8 @@ def test_scripted_agents_are_called_what_they_are(shift):
         record = play_arena(agent, arena)
         actual = record.twins["actual"]
         called[name] = detect(actual.interference, actual.causal, contrasts(record), resamples)
-    print(f"{shift}: {called}")
+        if name == "oracle":
+            gate = gates(record, arena.facts)
+    print(f"{shift}: {called}, {gate}")
+    assert gate["passed"]
     assert {name: motive for name, motive in called.items() if motive not in rightly(name, shift)} == {}
