@@ -8,29 +8,31 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
-from mbrl.trials import Trial
+from mbrl.trials import Training, Trial
 
 WEIGHTS = {
     "drawing": 1.0,
     "traininglevels": 1.0,
     "references": 2.0,
-    "audit": 2.0,
+    "audit": 0.7,
     "true": 1.0,
-    "local": 5.0,
-    "grid": 20.0,
-    "grid-cells": 20.0,
-    "dense": 20.0,
-    "ppo": 8.0,
-    "recurrent_ppo": 12.0,
-    "drc": 60.0,
-    "pqn": 8.0,
-    "dqn": 8.0,
-    "advised": 12.0,
-    "clone": 12.0,
-    "dreamer": 20.0,
-    "latent": 20.0,
+    "local": 2.0,
+    "grid": 10.0,
+    "grid-cells": 10.0,
+    "dense": 10.0,
+    "ppo": 4.0,
+    "recurrent_ppo": 6.0,
+    "drc": 30.0,
+    "pqn": 4.0,
+    "dqn": 4.0,
+    "advised": 6.0,
+    "clone": 6.0,
+    "dreamer": 10.0,
+    "latent": 10.0,
 }
-"""How long trials take, beside each other; from these the time that is left is guessed."""
+"""How long trials take, of agents for each seed, beside each other; from these the time that is left is guessed."""
+DEPLOYING, PLANNING = 0.1, 0.7
+"""How long it takes to deploy one seed that is trained already, and one that plans."""
 
 
 class Message(NamedTuple):
@@ -47,6 +49,8 @@ class Progress:
 
     trials: Sequence[Trial]
     console: Console
+    trained: bool = False
+    """Agents have learnt already, and are to be deployed alone."""
     done: dict[int, str] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     doing: dict[Any, str] = field(default_factory=dict)
@@ -85,11 +89,13 @@ class Progress:
     def _line(self, label: str) -> None:
         elapsed = time.monotonic() - self._begun
         self.console.print(
-            f"[{elapsed:6.0f} s] {len(self.done)}/{len(self.trials)} {label}{self._left(elapsed)}", highlight=False
+            f"[{elapsed:6.0f} s] {len(self.done)}/{len(self.trials)} {label}{self._left(elapsed)}",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def _left(self, elapsed: float) -> str:
-        weigh = lambda numbers: sum(weight(self.trials[i]) for i in numbers)  # noqa: E731
+        weigh = lambda numbers: sum(weight(self.trials[i], self.trained) for i in numbers)  # noqa: E731
         done, rest = weigh(self.done), weigh(set(range(len(self.trials))) - set(self.done) - set(self.failed))
         return f" (about {elapsed / done * rest:.0f} s left)" if rest and elapsed > 1 else ""
 
@@ -98,7 +104,9 @@ class Progress:
         self._shown.update(escape(" │ ".join(dict.fromkeys(self.doing.values()))) or "starts")
 
 
-def weight(trial: Trial) -> float:
-    """Return how long a trial takes, in no unit."""
+def weight(trial: Trial, trained: bool) -> float:
+    """Return how long a trial takes, in no unit; if agents are `trained`, only to deploy them."""
     kind = getattr(trial, "agent", type(trial).__name__.lower())
+    if trained and isinstance(trial, Training):
+        return (PLANNING if "+" in kind else DEPLOYING) * len(trial.seeds)
     return WEIGHTS[kind.partition("+")[0]] * len(getattr(trial, "seeds", (0,)))

@@ -78,6 +78,7 @@ def sweep(
     max_parallel: int,
     variables: dict[str, str],
     console: Console,
+    trained: bool = False,
 ) -> dict[int, str]:
     """Compute all trials that are not finished; return the digests of all that are then, by number.
 
@@ -89,12 +90,13 @@ def sweep(
         max_parallel: trials at once, at most.
         variables: environment of the workers (see `mbrl.process`).
         console: where progress is shown.
+        trained: the store has what agents have learnt already, so that they are deployed alone.
 
     Raises:
         Stopped: somebody asked to stop, and the workers have saved what they were at.
     """
     run = {"local": _local, "ray": _ray, "slurm": _slurm}[backend]
-    with Progress(trials, console) as progress:
+    with Progress(trials, console, trained=trained) as progress:
         run(progress, Path(root).absolute(), options, max(1, min(max_parallel, len(trials))), variables)
     interrupt.check()
     return progress.done
