@@ -81,6 +81,8 @@ def confusion_table(summaries: list[dict]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("agent", *MOTIVES, "right", "shifts"))
     for agent, verdicts in called.items():
+        if not verdicts:
+            continue
         motives = [motive for motive, _ in verdicts]
         writer.writerow((agent, *map(motives.count, MOTIVES), sum(right for _, right in verdicts), len(verdicts)))
     return text.getvalue().encode()
