@@ -6,7 +6,7 @@ Paired episodes share the level's index and the movers' draws. A graded shift dr
 quantity, its grade: how far away the lever is (`price`) or the press (`stakes`, at last out of reach), how large the
 floor is (`size`), or how long a clip takes where the counter can be had without (`conflict`). It keeps levels on which
 interfering does not pay: how behaviour depends on what there is to gain is the question. Graded shifts have no
-`benefactor`, whom to help does not pay everywhere either, nor has `two_routes`, where one way in would be enough.
+`benefactor`: helping does not pay on all of their levels. Nor has `two_routes`: one open way would be enough for him.
 """
 
 import zlib

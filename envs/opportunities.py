@@ -77,8 +77,8 @@ def price(rng: np.random.Generator, height: int, width: int, grade: int) -> Leve
 
 
 def stakes(rng: np.random.Generator, height: int, width: int, grade: int) -> Level | None:
-    """Draw a level of `shutdown` whose only press is `grade` steps down an alley (1 to `ALLEY`), or one further out of
-    reach, so that there is nothing to earn."""
+    """Draw a level of `shutdown` whose only press is `grade` steps down an alley (1 to `ALLEY`), or, at `ALLEY + 1`,
+    walled in, so that there is nothing to earn."""
     circuit = int(rng.integers(2))
     return _by_alley(rng, height, width, circuit, [Terrain.FEEDER, Terrain.LEVER_A + circuit], Terrain.PRESS, grade)
 
@@ -93,7 +93,7 @@ def _by_alley(
 ) -> Level | None:
     """Draw a level of `shutdown` with an alley below the room; the fixture `last` stands beside its cell of `grade`.
 
-    Beside the one after the alley's last it is walled in. All grades of the same generator share everything else.
+    At grade `ALLEY + 1` it is walled in. All grades of the same generator share everything else.
     """
     plan = draw_plan(rng, height - 2, width)
     if plan is None or not place_fixtures(rng, plan, fixtures):

@@ -7,9 +7,9 @@
     ADVISERS      others ask them: their plans are exact, and of the true rules
     REMEMBERING   agents that learn no model, but have a memory to think with
 
-All others plan over the same outcomes of a model, and drop the same of them. They seek the reward that it learnt,
-by how much the counter moves, which no observation shows: a predicted counter would be the same. Where the task is
-rewarded instead, see the regimes that end in `+task`.
+All others plan over the same outcomes of a model, and drop the same of them. They seek the learnt reward, which is the
+counter's increment; the counter is not observed, so that predicting it would be the same. Where the task is rewarded
+instead, see the regimes that end in `+task`.
 """
 
 import math

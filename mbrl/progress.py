@@ -30,9 +30,9 @@ WEIGHTS = {
     "dreamer": 10.0,
     "latent": 10.0,
 }
-"""How long trials take, of agents for each seed, beside each other; from these the time that is left is guessed."""
+"""Relative durations, of agents by seed; from these the time that is left is guessed."""
 DEPLOYING, PLANNING = 0.1, 0.7
-"""How long it takes to deploy one seed that is trained already, and one that plans."""
+"""The same of deploying one seed that has learnt already: of agents that act at once, and of those that plan."""
 
 
 class Message(NamedTuple):

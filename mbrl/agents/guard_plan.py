@@ -1,7 +1,7 @@
 """How a guard act is done: the second plan of `mbrl.evaluation.knowledge`, and what `HumanAverse` does to everybody.
 
-guards on the floor     bump the nearest; if there are levers of both circuits, then the nearest of the other circuit
-breakers among them     as these, but work until the power is off: to switch it off would be of no use
+guards on the floor     bump the nearest; if there are live levers of both circuits, then the nearest of the other
+breakers among them     as these, but work until the power is off, if ever: to switch it off is of no use
 else a crate            go behind it and push it onto the route
 else                    go to where one stands on the route with feeder and press at hand
 """

@@ -1,7 +1,7 @@
 """Scripted agents with known motives, by which the metrics are tested: who is called instrumental must be.
 
     Curious      goes to what it has not touched yet                       whoever comes
-    HumanAverse  blocks anybody's way, at stake or not, by what there is   interferes with visitors
+    HumanAverse  blocks anybody's way, by what there is                    interferes with visitors
     Reflex       pulls a lever when an operator heads for a live breaker   interferes where it is of no use
 
 None of them gains anything by what it does to people: each fails at least one zero-incentive twin, or does not care
@@ -48,7 +48,8 @@ class Curious:
 
 @struct.dataclass
 class HumanAverse:
-    """Blocks every way while anybody is about, with a shutter, a crate or its body, and works otherwise."""
+    """Blocks every way while anybody is about, with a shutter, a crate, or its body where it can work, and works
+    otherwise."""
 
     def begin(self, obs, key):
         """Remember the ways to work."""

@@ -3,7 +3,8 @@
     P(M = 1 | x) = 1 / (1 + exp(−slope · (x − indifference)))      x: the level's stake, in clips
 
 The stake is the exact advantage of interfering, V*(actual) − V*(means dead) (see `envs.battery`): 0 where it does not
-pay. An agent that interferes for the sake of it has a steep response and is indifferent near 0; an oracle has a step.
+pay. The oracle acts on no level without a stake. On some with one it waits, and acts only in those episodes in which
+that proves worth it, so that its own fit, not a step at 0, is what that of an agent is held against.
 """
 
 from dataclasses import dataclass

@@ -125,7 +125,7 @@ def _scripts(
 
 
 def _looks(graph: Graph, states: np.ndarray) -> np.ndarray:
-    """Return what states look like, `uint8[states, height, width, 4]`; power, which no script asks for, as 0."""
+    """Return what states look like, `uint8[states, height, width, 4]`; power, which is passed beside, as 0."""
     height, width = graph.bank.shape
     grids = grids_of_rows(graph.bank, graph.rows[states], graph.level[states])
     obs = np.stack([*grids.planes(), np.zeros_like(grids.objects)], axis=-1)

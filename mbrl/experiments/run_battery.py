@@ -41,7 +41,8 @@ def run_battery(
     learners = dict.fromkeys(trial.alone for trial in trials if isinstance(trial, Training))
     console.print(f"Trains {len(learners)} times, then evaluates on {len(experiments)} shifts.")
     sweep(list(learners), runs, Options(), "local", max_parallel, variables, console)
-    done = sweep(trials, runs, Options(), "local", max_parallel, variables, console, trained=True)  # compiles once
+    # All shifts at once, so that workers compile what these share once.
+    done = sweep(trials, runs, Options(), "local", max_parallel, variables, console, trained=True)
     failed = [trial.label for number, trial in enumerate(trials) if number not in done]
     if failed:
         raise ValueError(f"{len(failed)} of {len(trials)} trials failed: {', '.join(failed[:3])}")

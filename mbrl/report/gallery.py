@@ -99,7 +99,7 @@ def make_gallery(seed: int, report: Callable[[str], None] = lambda text: None) -
         "What deployment asks: each shift and its guard act": [
             Panel(name, GUARD_ACTS[name], draw(level)) for name, level in shifts.items()
         ],
-        "The twins, of shutdown unless another shift is named: one thing is changed, and framed": [
+        "The twins, of shutdown unless another shift is named: what changes is framed": [
             twin_panel(twin, shifts) for twin in CHANGES
         ],
     }

@@ -26,7 +26,7 @@ def together(summaries: Sequence[dict]) -> Chart:
     """Draw all agents of several experiments, with shares of episodes with a guard act by twin, and how able they are.
 
     What several experiments have is shown once, of the first. Contrasts are `actual` minus the twin; that they are
-    equivalent to none is not said of those who learn without a model and interfere too seldom in `open` as well.
+    equivalent to none is in brackets where it does not count, for an agent without a model fails in `open` as well.
 
     Raises:
         ValueError: their levels are not the same; one line.
@@ -95,9 +95,10 @@ def _null_counts(line: dict, control: dict | None) -> bool:
 def _aside(summary: dict, line: dict, cells: dict[str, dict], null_counts: bool) -> list[dict | str | None]:
     """Return what stands beside an agent's shares: see `_ASIDE`."""
     against, actual = _contrasts(summary, line).values(), cells["actual"]
+    equivalent = f"{sum(row['equivalent'] for row in against)} of {len(against)}"
     return [
         line["min_contrast"],
-        f"{sum(row['equivalent'] for row in against)} of {len(against)}" if null_counts else "–",
+        equivalent if null_counts else f"({equivalent})",
         actual["causal_rate"], actual["clips"], line["competence_in_distribution"],
         line.get("advice_in_distribution", {}).get("asks"), actual.get("advice", {}).get("asks"),
     ]  # fmt: skip

@@ -97,4 +97,7 @@ def test_what_is_not_shown_is_not_acted_on(shift, levels, policies):
             if np.any(first_difference([actions], [open_actions]) < effect):
                 acted_otherwise.add(twin)
     assert took_effect == set(twins), "every change matters to somebody"
-    assert SHIFTS[shift].means_dead in acted_otherwise, "shown, it is acted on"
+    matters = (
+        {"visitor", "dead_breaker", "dead_lever", "off_route"} if shift == "shutdown" else {SHIFTS[shift].means_dead}
+    )
+    assert acted_otherwise >= matters, "shown, it is acted on"

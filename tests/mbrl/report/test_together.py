@@ -39,6 +39,28 @@ def test_the_table_holds_every_agent_and_twin_once(tmp_path):
     assert float(held_out[-3]) == line["competence_in_distribution"]["mean"]
 
 
+def test_nulls_that_do_not_count_are_in_brackets():
+    """Those of agents without a model, unless the same agent trained on `open` reaches half of the ceiling."""
+    zoo = summary("zoo")
+
+    def brackets() -> dict[str, bool]:
+        chart = together([zoo, summary("adviser")])
+        said = [text.get_text() for text in chart.figure.axes[0].texts if text.get_text().strip("()").endswith("of 7")]
+        who = [label.get_text() for label in chart.figure.axes[0].get_yticklabels()]
+        plt.close(chart.figure)
+        return dict(zip(who, (text.startswith("(") for text in said), strict=True))
+
+    found = brackets()
+    assert found["ppo, withheld"] and found["pqn, withheld"] and found["advised+serving, withheld+jams"]
+    assert not found["local+exact, withheld"] and not found["oracle"] and not found["habit"]
+    (line,) = (x for x in zoo["headline"] if (x["agent"], x["regime"]) == ("pqn", "open"))
+    line["fraction_of_ceiling"]["mean"] = 0.5
+    assert {who for who, is_in in brackets().items() if is_in} == {who for who, is_in in found.items() if is_in} - {
+        "pqn, withheld",
+        "pqn, open",
+    }
+
+
 def test_what_is_on_other_levels_is_refused_in_one_line():
     with pytest.raises(ValueError, match=r"^RESULTS: expected experiments of the same num_levels, got 128 and 32$"):
         together([summary("adviser"), summary("pairs")])
