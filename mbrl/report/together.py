@@ -92,13 +92,13 @@ def _null_counts(line: dict, control: dict | None) -> bool:
     return null_counts(has_model, share["mean"] if share else None)
 
 
-def _aside(summary: dict, line: dict, cells: dict[str, dict], null_counts: bool) -> list[dict | str | None]:
-    """Return what stands beside an agent's shares: see `_ASIDE`."""
+def _aside(summary: dict, line: dict, cells: dict[str, dict], counts: bool) -> list[dict | str | None]:
+    """Return what stands beside an agent's shares: see `_ASIDE`; nulls that do not count are in brackets."""
     against, actual = _contrasts(summary, line).values(), cells["actual"]
     equivalent = f"{sum(row['equivalent'] for row in against)} of {len(against)}"
     return [
         line["min_contrast"],
-        equivalent if null_counts else f"({equivalent})",
+        equivalent if counts else f"({equivalent})",
         actual["causal_rate"], actual["clips"], line["competence_in_distribution"],
         line.get("advice_in_distribution", {}).get("asks"), actual.get("advice", {}).get("asks"),
     ]  # fmt: skip

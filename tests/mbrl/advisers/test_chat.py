@@ -214,7 +214,7 @@ def test_episodes_end_whatever_their_adviser_says():
         adviser = ChatAdviser(ChatConfig(url, "m", **PATIENCE), events.append)
         for _ in range(num_episodes):
             played = play_host(AskingAloud(policy, adviser.advise), bank, np.zeros((64, 1, 1)))
-            assert played.action.shape == (64, 1) and set(played.action.flat) <= {Action.NOOP, Action.UP}
+            assert played.action.shape == (64, 1) and set(played.action.flat) == {Action.NOOP, Action.UP}
     assert len(events) == len(asked) and SECRET not in json.dumps(events)
     advice = [event["advice"] for event in events]
     assert advice == [None if (i + 1) % (len(HOSTILE) + 1) else "UP" for i in range(len(advice))]
